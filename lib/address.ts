@@ -1,0 +1,112 @@
+/**
+ * Addresses and prefixes: text to bytes and back, and what a prefix contains.
+ *
+ * Bytes are in network order, 4 of them for IPv4 and 16 for IPv6. Text is read strictly: four decimal
+ * parts without leading zeros for IPv4 (RFC 6943 section 3.1.1), no zone for IPv6, and written as
+ * RFC 5952 recommends. Reading text is for the command line and for what nft lists, never for the
+ * path of a query.
+ *
+ * @module
+ */
+import ipaddr from "ipaddr.js";
+
+/** IP version. */
+export type Family = 4 | 6;
+
+/** Octets of an address. */
+export const ADDRESS_LENGTH: Readonly<Record<Family, number>> = { 4: 4, 6: 16 };
+
+/** An address: 4 or 16 octets. */
+export interface Address {
+  readonly family: Family;
+  readonly bytes: Uint8Array;
+}
+
+/** A prefix; no bit of `bytes` behind the first `length` is set. */
+export interface Prefix extends Address {
+  /** Bits, 0 to 32 or 128. */
+  readonly length: number;
+}
+
+/**
+ * Reads an address.
+ *
+ * @throws {SyntaxError} where it is none
+ */
+export function parseAddress(text: string): Address {
+  if (ipaddr.IPv4.isValidFourPartDecimal(text)) {
+    return { family: 4, bytes: new Uint8Array(ipaddr.IPv4.parse(text).toByteArray()) };
+  }
+  if (text.includes("%") || !ipaddr.IPv6.isValid(text)) {
+    throw new SyntaxError(`Cannot read "${text}" as an address`);
+  }
+  return { family: 6, bytes: new Uint8Array(ipaddr.IPv6.parse(text).toByteArray()) };
+}
+
+/** The IPv4 address in an IPv4-mapped IPv6 one (RFC 4291 section 2.5.5.2), any other as it is. */
+export function unmapped(address: Address): Address {
+  if (address.family === 4 || !contains(IPV4_MAPPED, address.bytes)) return address;
+  return { family: 4, bytes: address.bytes.slice(12) };
+}
+
+/**
+ * Reads a prefix of one family in the form `address/length`. Bits behind the length may be set;
+ * `withoutHostBits` clears them.
+ *
+ * @throws {SyntaxError} where it is none of that family
+ */
+export function parsePrefix(text: string, family: Family): Prefix {
+  const [host = "", bits = "", ...rest] = text.split("/");
+  const valid = family === 4
+    ? ipaddr.IPv4.isValidFourPartDecimal(host)
+    : !host.includes("%") && ipaddr.IPv6.isValid(host);
+  const most = ADDRESS_LENGTH[family] * 8;
+  if (!valid || rest.length > 0 || !/^(0|[1-9]\d{0,2})$/.test(bits) || Number(bits) > most) {
+    throw new SyntaxError(`Cannot read "${text}" as an IPv${family} prefix`);
+  }
+  const parsed = family === 4 ? ipaddr.IPv4.parse(host) : ipaddr.IPv6.parse(host);
+  return { family, bytes: new Uint8Array(parsed.toByteArray()), length: Number(bits) };
+}
+
+/** The prefix with the bits behind its length cleared. */
+export function withoutHostBits(prefix: Prefix): Prefix {
+  const bytes = prefix.bytes.map((octet, i) => octet & octetMask(prefix.length, i));
+  return { ...prefix, bytes };
+}
+
+/** Whether the address at `offset` of `bytes`, of the prefix's family, lies in the prefix. */
+export function contains(prefix: Prefix, bytes: Uint8Array): boolean {
+  return prefix.bytes.every((octet, i) => octet === (bytes[i]! & octetMask(prefix.length, i)));
+}
+
+/** Prefix of IPv4-mapped IPv6 addresses (RFC 4291 section 2.5.5.2). */
+export const IPV4_MAPPED: Prefix = withoutHostBits(parsePrefix("::ffff:0:0/96", 6));
+
+/** Whether the two prefixes share an address. */
+export function overlaps(a: Prefix, b: Prefix): boolean {
+  return a.family === b.family &&
+    (a.length <= b.length ? contains(a, b.bytes) : contains(b, a.bytes));
+}
+
+/** The address in the form of RFC 5952. */
+export function addressToText(bytes: Uint8Array): string {
+  return bytes.length === ADDRESS_LENGTH[4]
+    ? bytes.join(".")
+    : new ipaddr.IPv6(Array.from(bytes)).toRFC5952String();
+}
+
+/** The prefix in the form `address/length`. */
+export function prefixToText(prefix: Prefix): string {
+  return `${addressToText(prefix.bytes)}/${prefix.length}`;
+}
+
+/** Whether the address is the unspecified one: all bits 0. */
+export function isUnspecified(address: Address): boolean {
+  return address.bytes.every((octet) => octet === 0);
+}
+
+/** The bits of octet `i` that lie within the first `length` bits. */
+function octetMask(length: number, i: number): number {
+  const bits = Math.max(0, Math.min(8, length - i * 8));
+  return (0xff << (8 - bits)) & 0xff;
+}

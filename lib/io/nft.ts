@@ -1,0 +1,271 @@
+/**
+ * The nft program: the only place that runs it.
+ *
+ * Small transactions go to one long-lived `nft -i`, a line each: no process to start, a fifth of a
+ * millisecond. It reads its input an octet at a time (libedit does), so large ones are cheaper in a
+ * process of their own, `nft -f -`; so is everything where nft was built without `-i`. Whether a line
+ * has been carried out is asked with a second line that cannot be parsed: what nft complains of
+ * before it complains of that line belongs to the transaction. `nft -i` also keeps every line in its
+ * history, so it gets no home to load one from and is replaced after a while.
+ *
+ * Nothing here retries: an nft that hangs is ended, and the caller is told that it is unavailable.
+ *
+ * @module
+ */
+import type { Family } from "../address.ts";
+import type { KernelState, Nft, NftResult } from "../nft/committer.ts";
+import {
+  listMapArgs,
+  listSetArgs,
+  listTableArgs,
+  mapElements,
+  setElements,
+} from "../nft/script.ts";
+
+/** How long nft may take over one transaction before it is ended. */
+export const TRANSACTION_TIMEOUT_MS = 3_000;
+/** How long nft may take to list a set. */
+export const LIST_TIMEOUT_MS = 10_000;
+/** From so many elements on a transaction gets a process of its own; measured, see README. */
+export const OWN_PROCESS_MIN = 150;
+/** Octets that one `nft -i` is given before it is replaced, since it remembers them all. */
+const INTERACTIVE_OCTETS_MAX = 4 * 1024 * 1024;
+/** Characters of a complaint that are kept: nft repeats the whole line. */
+const MESSAGE_LENGTH_MAX = 200;
+
+/** The locale for messages that are read, and no home where a history could be. */
+const ENVIRONMENT = { LC_ALL: "C", HOME: "/nonexistent" };
+
+/** What a finished nft process said. */
+interface Finished {
+  readonly success: boolean;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs transactions and lists sets with the nft program. */
+export class NftProgram implements Nft {
+  readonly #table: string;
+  #shell: NftShell | undefined;
+  #hasShell = true;
+
+  /** @param table name of the table in family inet */
+  constructor(table: string) {
+    this.#table = table;
+  }
+
+  async run(script: string, size: number): Promise<NftResult> {
+    if (size >= OWN_PROCESS_MIN || !this.#hasShell) return await this.#runAlone(script);
+    if (this.#shell === undefined || this.#shell.isSpent) {
+      this.#shell?.close();
+      this.#shell = NftShell.start();
+    }
+    if (this.#shell === undefined) return unavailable(CANNOT_START);
+    const result = await this.#shell.run(script);
+    if (result.kind !== "unavailable") return result;
+    this.#hasShell = !this.#shell.isUnsupported;
+    this.#shell.close();
+    this.#shell = undefined;
+    return this.#hasShell ? result : await this.#runAlone(script);
+  }
+
+  async read(family: Family): Promise<KernelState> {
+    const [map, set] = await Promise.all([
+      this.list(listMapArgs(this.#table, family)),
+      this.list(listSetArgs(this.#table, family)),
+    ]);
+    return { pairs: mapElements(map), reals: setElements(set) };
+  }
+
+  /** What the table looks like without its elements, as JSON. */
+  listTable(): Promise<string> {
+    return this.list(listTableArgs(this.#table));
+  }
+
+  /**
+   * What nft prints with these arguments.
+   *
+   * @throws {Error} where it fails, hangs or is missing; the message is nft's
+   */
+  async list(args: readonly string[]): Promise<string> {
+    const { success, stdout, stderr } = await runProgram(args, "", LIST_TIMEOUT_MS);
+    if (!success) throw new Error(complaint(stderr));
+    return stdout;
+  }
+
+  /** Ends the long-lived nft. */
+  close(): void {
+    this.#shell?.close();
+    this.#shell = undefined;
+  }
+
+  async #runAlone(script: string): Promise<NftResult> {
+    try {
+      const { success, stderr } = await runProgram(["-f", "-"], script, TRANSACTION_TIMEOUT_MS);
+      return success ? { kind: "done" } : { kind: "refused", message: complaint(stderr) };
+    } catch (error) {
+      return unavailable((error as Error).message);
+    }
+  }
+}
+
+const CANNOT_START = "nft cannot be started";
+
+/** A running `nft -i`, given one line after the other. */
+class NftShell {
+  readonly #child: Deno.ChildProcess;
+  readonly #writer: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
+  readonly #reader: ReadableStreamDefaultReader<string>;
+  #octets = 0;
+  #lines = 0;
+  #heard = "";
+  #isClosed = false;
+
+  private constructor(child: Deno.ChildProcess) {
+    this.#child = child;
+    this.#writer = child.stdin.getWriter();
+    this.#reader = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
+  }
+
+  /** Starts one; undefined where it cannot be started. */
+  static start(): NftShell | undefined {
+    try {
+      const command = new Deno.Command("nft", {
+        args: ["-i"],
+        env: ENVIRONMENT,
+        stdin: "piped",
+        stdout: "null",
+        stderr: "piped",
+      });
+      return new NftShell(command.spawn());
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Whether it has been given so much that another should take over. */
+  get isSpent(): boolean {
+    return this.#octets > INTERACTIVE_OCTETS_MAX;
+  }
+
+  /** Whether it ended with word that this nft has no `-i`. */
+  get isUnsupported(): boolean {
+    return /interactive CLI not supported/.test(this.#heard);
+  }
+
+  /** Runs one transaction; not before the one before it is finished. */
+  async run(script: string): Promise<NftResult> {
+    const mark = `ack_${++this.#lines}`;
+    const bytes = new TextEncoder().encode(`${script}\n${mark}\n`);
+    this.#octets += bytes.length;
+    const timer = setTimeout(() => this.#kill(), TRANSACTION_TIMEOUT_MS);
+    try {
+      await this.#writer.write(bytes);
+      return await this.#answer(mark);
+    } catch {
+      return unavailable(this.#isClosed ? "nft hung and was ended" : "nft ended");
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Ends it in order. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#writer.close().catch(() => this.#kill());
+    this.#reader.cancel().catch(() => {});
+    this.#child.status.catch(() => {});
+  }
+
+  /** Reads what nft complains of up to the mark. */
+  async #answer(mark: string): Promise<NftResult> {
+    // The mark is named in the complaint about it, and a line of carets ends that.
+    const end = new RegExp(`^Error: syntax error[^\\n]*\\n${mark}\\n *\\^+\\n`, "m");
+    for (;;) {
+      const found = end.exec(this.#heard);
+      if (found !== null) {
+        const before = this.#heard.slice(0, found.index);
+        this.#heard = this.#heard.slice(found.index + found[0].length);
+        return before.trim() === ""
+          ? { kind: "done" }
+          : { kind: "refused", message: complaint(before) };
+      }
+      const { value, done } = await this.#reader.read();
+      if (done) {
+        const why = this.#isClosed ? "nft hung and was ended" : `nft ended: ${this.#heard}`;
+        return unavailable(why.slice(0, MESSAGE_LENGTH_MAX).trim());
+      }
+      this.#heard += value;
+    }
+  }
+
+  #kill(): void {
+    this.#isClosed = true;
+    try {
+      this.#child.kill("SIGKILL");
+    } catch {
+      // It has ended by itself.
+    }
+  }
+}
+
+/** Runs nft to its end. */
+async function runProgram(
+  args: readonly string[],
+  input: string,
+  timeoutMs: number,
+): Promise<Finished> {
+  const command = new Deno.Command("nft", {
+    args: [...args],
+    env: ENVIRONMENT,
+    stdin: input === "" ? "null" : "piped",
+    stdout: "piped",
+    stderr: "piped",
+  });
+  let child: Deno.ChildProcess;
+  try {
+    child = command.spawn();
+  } catch (error) {
+    const why = (error as Error).message;
+    throw new Error(`${CANNOT_START}: ${why}`, { cause: error });
+  }
+  let hasHung = false;
+  const timer = setTimeout(() => {
+    hasHung = true;
+    child.kill("SIGKILL");
+  }, timeoutMs);
+  try {
+    const [status, stdout, stderr] = await Promise.all([
+      child.status,
+      new Response(child.stdout).text(),
+      new Response(child.stderr).text(),
+      input === "" ? undefined : write(child, input),
+    ]);
+    if (hasHung) throw new Error("nft hung and was ended");
+    return { success: status.success, stdout, stderr };
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Gives a process its input; one that ends early does not read all of it. */
+async function write(child: Deno.ChildProcess, input: string): Promise<void> {
+  const writer = child.stdin.getWriter();
+  try {
+    await writer.write(new TextEncoder().encode(input));
+    await writer.close();
+  } catch {
+    // Its exit status says what happened.
+  }
+}
+
+/** The first complaint in what nft wrote, without the line that it repeats. */
+function complaint(stderr: string): string {
+  const [, text] = /Error: (.*)/.exec(stderr) ?? [];
+  return (text ?? stderr).trim().slice(0, MESSAGE_LENGTH_MAX);
+}
+
+function unavailable(message: string): NftResult {
+  return { kind: "unavailable", message };
+}

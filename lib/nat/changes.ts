@@ -1,0 +1,53 @@
+/**
+ * The ordered log of changes between the NAT tables and the kernel.
+ *
+ * Each change has a revision, one higher than the one before it, over both families. Who takes
+ * changes takes the oldest; what the kernel has is then told by one number.
+ *
+ * @module
+ */
+import type { Family } from "../address.ts";
+
+/** One pair to add to the kernel's map, or to delete from it. */
+export interface Change {
+  readonly kind: "add" | "delete";
+  readonly family: Family;
+  /** Octets of the fake address, network order. */
+  readonly fake: Uint8Array;
+  /** Octets of the real address, network order. */
+  readonly real: Uint8Array;
+  readonly revision: number;
+  /** Only the map's element (fake : real) or only the set's (real); both where it is left out. */
+  readonly part?: "map" | "set";
+}
+
+/** Changes that nobody has taken yet, oldest first. */
+export class ChangeLog {
+  #pending: Change[] = [];
+  /** The revision of the newest change ever; 0 before the first. */
+  revision = 0;
+
+  /** How many changes wait to be taken. */
+  get size(): number {
+    return this.#pending.length;
+  }
+
+  /** Notes a change and returns its revision. */
+  push(kind: Change["kind"], family: Family, fake: Uint8Array, real: Uint8Array): number {
+    this.#pending.push({ kind, family, fake, real, revision: ++this.revision });
+    return this.revision;
+  }
+
+  /** Takes the oldest changes, at most `most`. */
+  take(most: number): Change[] {
+    if (this.#pending.length <= most) return this.takeAll();
+    return this.#pending.splice(0, most);
+  }
+
+  /** Takes every change. */
+  takeAll(): Change[] {
+    const taken = this.#pending;
+    this.#pending = [];
+    return taken;
+  }
+}

@@ -1,0 +1,110 @@
+/**
+ * Which fake for a real: the prefix as a ring of offsets, entered at a hash of the real address and
+ * walked in steps that come from a second hash.
+ *
+ * The size of the ring is a power of two and the step odd, so a walk meets every offset once before
+ * it meets one again. A real has the same walk on every run, so it gets the same fake after expiry
+ * and after a restart unless that is taken. The pool keeps no state: `table.ts` knows what is taken.
+ *
+ * Never given are the first and the last address of an IPv4 prefix (network and broadcast, RFC 919
+ * section 7) and the first of an IPv6 one (Subnet-Router anycast, RFC 4291 section 2.6.1).
+ *
+ * @module
+ */
+import { contains, type Prefix } from "../address.ts";
+import { hashWords, type Width, WORD_LENGTH } from "./index.ts";
+
+const WORD_BITS = WORD_LENGTH * 8;
+/**
+ * Offsets are taken from the low 64 bits of an IPv6 address at the most: an interface identifier
+ * (RFC 4291 section 2.5.1). A longer one would not make a clash less likely than never.
+ */
+const OFFSET_BITS_MAX = 64;
+
+/** Keys of the hashes, so that an offset's two halves and the step are independent. */
+const KEY_LOW = 0x646f7470;
+const KEY_HIGH = 0x706f6f6c;
+const KEY_STEP = 0x73746570;
+
+/** The fakes of one prefix. */
+export class Pool {
+  readonly prefix: Prefix;
+  readonly width: Width;
+  /** How many fakes can be given. */
+  readonly capacity: number;
+  readonly #base: Uint32Array;
+  /** Bits of an offset that lie in the last word and in the one before it. */
+  readonly #lowMask: number;
+  readonly #highMask: number;
+
+  /**
+   * @param prefix with no host bits set; at most /30 for IPv4, /64 for IPv6
+   */
+  constructor(prefix: Prefix) {
+    this.prefix = prefix;
+    this.width = prefix.family === 4 ? 1 : 4;
+    this.#base = wordsOf(prefix.bytes);
+    const bits = Math.min(prefix.bytes.length * 8 - prefix.length, OFFSET_BITS_MAX);
+    this.capacity = 2 ** bits - (prefix.family === 4 ? 2 : 1);
+    this.#lowMask = maskOf(bits);
+    this.#highMask = maskOf(bits - WORD_BITS);
+  }
+
+  /** Whether an address, given as words, lies in the prefix. */
+  contains(address: Uint32Array): boolean {
+    const bytes = new Uint8Array(this.width * WORD_LENGTH);
+    const view = new DataView(bytes.buffer);
+    for (let i = 0; i < this.width; i++) view.setUint32(i * WORD_LENGTH, address[i]!);
+    return contains(this.prefix, bytes);
+  }
+
+  /** Whether an address that lies in the prefix is one that may be given. */
+  isUsable(address: Uint32Array): boolean {
+    const last = this.width - 1;
+    const low = (address[last]! & this.#lowMask) >>> 0;
+    if (this.width === 1) return low !== 0 && low !== this.#lowMask;
+    const high = (address[last - 1]! & this.#highMask) >>> 0;
+    return low !== 0 || high !== 0 || !this.#isBaseAbove(address);
+  }
+
+  /**
+   * The first fake on the walk of `real` that is usable and not taken, into `fake`. There must be one.
+   *
+   * @param real words of the real address
+   * @param fake where the words go
+   * @param isTaken whether an address on the walk is out of the question
+   */
+  choose(real: Uint32Array, fake: Uint32Array, isTaken: (fake: Uint32Array) => boolean): void {
+    const last = this.width - 1;
+    const step = hashWords(real, this.width, KEY_STEP) | 1;
+    let low = hashWords(real, this.width, KEY_LOW);
+    for (let i = 0; i <= last; i++) fake[i] = this.#base[i]!;
+    if (this.width === 4) {
+      fake[last - 1] = this.#base[last - 1]! |
+        (hashWords(real, this.width, KEY_HIGH) & this.#highMask);
+    }
+    for (;; low = (low + step) | 0) {
+      fake[last] = this.#base[last]! | (low & this.#lowMask);
+      if (this.isUsable(fake) && !isTaken(fake)) return;
+    }
+  }
+
+  #isBaseAbove(address: Uint32Array): boolean {
+    return address[0] === this.#base[0] && address[1] === this.#base[1];
+  }
+}
+
+/** An address as words in network order. */
+export function wordsOf(bytes: Uint8Array): Uint32Array {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return Uint32Array.from(
+    { length: bytes.length / WORD_LENGTH },
+    (_, i) => view.getUint32(i * WORD_LENGTH),
+  );
+}
+
+/** A word with its lowest `bits` set, none where `bits` is not positive. */
+function maskOf(bits: number): number {
+  if (bits >= WORD_BITS) return 0xffffffff;
+  return bits <= 0 ? 0 : (2 ** bits - 1);
+}

@@ -1,0 +1,196 @@
+/**
+ * nft text: the only place that writes it, and the only place that reads what nft lists.
+ *
+ * Addresses come in as octets that dotp itself has taken from A and AAAA records, never as text from
+ * the network, so nothing can break out of a command. A script is one line, which nft takes as one
+ * transaction, with element lists instead of a command an element. Deletions stand first, since the
+ * same fake may get another real in one batch. What a batch adds and deletes again is left out: nft
+ * refuses a line that names a key twice, and the kernel need not see it.
+ *
+ * @module
+ */
+import { type Family, parseAddress } from "../address.ts";
+import type { Change } from "../nat/changes.ts";
+
+/** The set of real addresses and the map from fake to real, by IP version. */
+export const SET_NAMES: Readonly<Record<Family, { set: string; map: string }>> = {
+  4: { set: "nat_addr", map: "nat_map" },
+  6: { set: "nat_addr6", map: "nat_map6" },
+};
+
+/** The datatype of an address in nft, by IP version. */
+export const DATATYPES: Readonly<Record<Family, string>> = { 4: "ipv4_addr", 6: "ipv6_addr" };
+
+/** IP versions in the order in which dotp goes through them. */
+export const FAMILIES: readonly Family[] = [4, 6];
+
+/** What a set or map element was before a batch and is after it. */
+interface Net {
+  readonly deleted: Map<string, string>;
+  readonly added: Map<string, string>;
+}
+
+/**
+ * One transaction for a run of changes in their order; the empty string where they cancel out.
+ *
+ * @param table name of the table in family inet
+ */
+export function changesToScript(table: string, changes: readonly Change[]): string {
+  const commands: string[] = [];
+  const deletions: string[] = [];
+  for (const family of FAMILIES) {
+    const ours = changes.filter((change) => change.family === family);
+    if (ours.length === 0) continue;
+    const { set, map } = SET_NAMES[family];
+    const inMap = ours.filter((change) => change.part !== "set");
+    const inSet = ours.filter((change) => change.part !== "map");
+    const pairs = netOf(inMap.map((c) => [c.kind, toText(c.fake), toText(c.real)]));
+    const reals = netOf(inSet.map((c) => [c.kind, toText(c.real), ""]));
+    for (const [name, net] of [[map, pairs], [set, reals]] as const) {
+      deletions.push(...elements("delete", table, name, [...net.deleted.keys()]));
+      commands.push(...elements("add", table, name, [...net.added].map(joinElement)));
+    }
+  }
+  return [...deletions, ...commands].join(";");
+}
+
+/** A transaction that adds an element to each set and map and takes it away again. */
+export function probeScript(table: string, unusedFakes: readonly Uint8Array[]): string {
+  const changes = unusedFakes.map((address): Change => ({
+    kind: "add",
+    family: address.length === 4 ? 4 : 6,
+    fake: address,
+    real: address,
+    revision: 0,
+  }));
+  const undone = changes.map((change): Change => ({ ...change, kind: "delete" }));
+  return `${changesToScript(table, changes)};${changesToScript(table, undone)}`;
+}
+
+/** The arguments with which `nft` lists the table's objects without their elements, as JSON. */
+export function listTableArgs(table: string): string[] {
+  return ["-j", "-t", "list", "table", "inet", table];
+}
+
+/** The arguments with which `nft` lists one set, as JSON. */
+export function listSetArgs(table: string, family: Family): string[] {
+  return ["-j", "list", "set", "inet", table, SET_NAMES[family].set];
+}
+
+/** The arguments with which `nft` lists one map, as JSON. */
+export function listMapArgs(table: string, family: Family): string[] {
+  return ["-j", "list", "map", "inet", table, SET_NAMES[family].map];
+}
+
+/** What is wrong with the table that `listTableArgs` listed, or undefined. */
+export function tableProblem(table: string, listed: string): string | undefined {
+  const objects = objectsOf(listed);
+  for (const family of FAMILIES) {
+    const { set, map } = SET_NAMES[family];
+    const type = DATATYPES[family];
+    for (const [kind, name] of [["set", set], ["map", map]] as const) {
+      const found = objects.map((object) => object["set"] ?? object["map"])
+        .find((object) => isRecord(object) && object["name"] === name);
+      if (!isRecord(found)) return `${kind} ${name} is missing from table inet ${table}`;
+      const isMap = "map" in found;
+      if (
+        found["type"] !== type || isMap !== (kind === "map") || (isMap && found["map"] !== type)
+      ) {
+        const wanted = kind === "set" ? type : `${type} : ${type}`;
+        return `${name} in table inet ${table} is not a ${kind} of type ${wanted}`;
+      }
+    }
+  }
+  return undefined;
+}
+
+/** The elements of a listed set as octets. An element that is no single address is left out. */
+export function setElements(listed: string): Uint8Array[] {
+  return elementsOf(listed).flatMap((element) => {
+    const address = toBytes(element);
+    return address === undefined ? [] : [address];
+  });
+}
+
+/** The elements of a listed map as octets. */
+export function mapElements(listed: string): { fake: Uint8Array; real: Uint8Array }[] {
+  return elementsOf(listed).flatMap((element) => {
+    if (!Array.isArray(element)) return [];
+    const fake = toBytes(element[0]);
+    const real = toBytes(element[1]);
+    return fake === undefined || real === undefined ? [] : [{ fake, real }];
+  });
+}
+
+/** Commands that add or delete elements of a set or map: one, or none without elements. */
+function elements(
+  verb: "add" | "delete",
+  table: string,
+  name: string,
+  texts: readonly string[],
+): string[] {
+  return texts.length === 0 ? [] : [`${verb} element inet ${table} ${name} {${texts.join(",")}}`];
+}
+
+/** What remains of additions and deletions, in order, of elements by key. */
+function netOf(steps: [Change["kind"], key: string, value: string][]): Net {
+  const net: Net = { deleted: new Map(), added: new Map() };
+  for (const [kind, key, value] of steps) {
+    if (kind === "add") net.added.set(key, value);
+    else if (!net.added.delete(key)) net.deleted.set(key, value);
+  }
+  for (const [key, value] of net.added) {
+    if (net.deleted.get(key) !== value) continue;
+    net.deleted.delete(key);
+    net.added.delete(key);
+  }
+  return net;
+}
+
+function joinElement([key, value]: [string, string]): string {
+  // Spaces, since an IPv6 address is full of colons itself.
+  return value === "" ? key : `${key} : ${value}`;
+}
+
+/** IPv6 groups stand in full: shorter to make than the form of RFC 5952, and nft takes both. */
+function toText(bytes: Uint8Array): string {
+  if (bytes.length === 4) return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}`;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let text = view.getUint16(0).toString(16);
+  for (let i = 2; i < bytes.length; i += 2) text += ":" + view.getUint16(i).toString(16);
+  return text;
+}
+
+function objectsOf(listed: string): Record<string, unknown>[] {
+  const parsed: unknown = JSON.parse(listed);
+  const objects = isRecord(parsed) ? parsed["nftables"] : undefined;
+  return Array.isArray(objects) ? objects.filter(isRecord) : [];
+}
+
+function elementsOf(listed: string): unknown[] {
+  for (const object of objectsOf(listed)) {
+    const set = object["set"] ?? object["map"];
+    if (isRecord(set) && Array.isArray(set["elem"])) return set["elem"].map(unwrap);
+  }
+  return [];
+}
+
+/** An element that carries a timeout, a counter or a comment stands as `{"elem": {"val": …}}`. */
+function unwrap(element: unknown): unknown {
+  if (Array.isArray(element)) return element.map(unwrap);
+  if (!isRecord(element) || !isRecord(element["elem"])) return element;
+  return element["elem"]["val"];
+}
+
+function toBytes(element: unknown): Uint8Array | undefined {
+  if (typeof element !== "string") return undefined;
+  try {
+    return parseAddress(element).bytes;
+  } catch {
+    return undefined;
+  }
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null;
+}

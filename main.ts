@@ -1,0 +1,79 @@
+/**
+ * dotp: start and exit code.
+ *
+ * Exit status 0 after SIGINT or SIGTERM, 1 where it cannot start, 2 where the command line is wrong.
+ *
+ * @module
+ */
+import deno from "./deno.json" with { type: "json" };
+import { type Config, parseCommand, usage, UsageError } from "./lib/config.ts";
+import { StartError } from "./lib/io/checks.ts";
+import { openSyslog, readRole, startChild, tellReady } from "./lib/io/daemon.ts";
+import { startLog, writeToStderr } from "./lib/io/log.ts";
+import { serve } from "./lib/io/serve.ts";
+
+const Exit = { OK: 0, FAILURE: 1, USAGE: 2 } as const;
+
+const { isChild, args } = readRole(Deno.args);
+Deno.exit(await main());
+
+/** Runs dotp to its end and returns the exit status. */
+async function main(): Promise<number> {
+  try {
+    const command = parseCommand(args);
+    switch (command.kind) {
+      case "help":
+        print(usage());
+        return Exit.OK;
+      case "version":
+        print(`dotp ${deno.version}\n`);
+        return Exit.OK;
+      case "run":
+        return command.config.daemonize && !isChild
+          ? await startChild(import.meta.url, args, command.config)
+          : await run(command.config);
+    }
+  } catch (error) {
+    if (!(error instanceof UsageError || error instanceof StartError)) throw error;
+    writeToStderr(`dotp: ${error.message}\n`);
+    return error instanceof UsageError ? Exit.USAGE : Exit.FAILURE;
+  }
+}
+
+async function run(config: Config): Promise<number> {
+  startLog(config.logLevel, config.logFormat, writeToStderr);
+  const stopped = Promise.withResolvers<void>();
+  Deno.addSignalListener("SIGINT", stopped.resolve);
+  Deno.addSignalListener("SIGTERM", stopped.resolve);
+  const server = await serve(config);
+  if (isChild) detach(config);
+  await stopped.promise;
+  await server.stop();
+  if (config.pidFile !== undefined) removeFile(config.pidFile);
+  return Exit.OK;
+}
+
+/** Leaves the parent, which goes once it hears that we are ready. */
+function detach({ logLevel, logFormat, pidFile }: Config): void {
+  if (pidFile !== undefined) {
+    try {
+      Deno.writeTextFileSync(pidFile, `${Deno.pid}\n`);
+    } catch (error) {
+      throw new StartError(`--pid-file ${pidFile}: ${(error as Error).message}`, { cause: error });
+    }
+  }
+  startLog(logLevel, logFormat, openSyslog());
+  tellReady();
+}
+
+function removeFile(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch {
+    // Somebody else has removed it.
+  }
+}
+
+function print(text: string): void {
+  Deno.stdout.writeSync(new TextEncoder().encode(text));
+}
