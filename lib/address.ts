@@ -34,13 +34,10 @@ export interface Prefix extends Address {
  * @throws {SyntaxError} where it is none
  */
 export function parseAddress(text: string): Address {
-  if (ipaddr.IPv4.isValidFourPartDecimal(text)) {
-    return { family: 4, bytes: new Uint8Array(ipaddr.IPv4.parse(text).toByteArray()) };
-  }
-  if (text.includes("%") || !ipaddr.IPv6.isValid(text)) {
-    throw new SyntaxError(`Cannot read "${text}" as an address`);
-  }
-  return { family: 6, bytes: new Uint8Array(ipaddr.IPv6.parse(text).toByteArray()) };
+  const family = text.includes(":") ? 6 : 4;
+  const bytes = toBytes(text, family);
+  if (bytes === undefined) throw new SyntaxError(`Cannot read "${text}" as an address`);
+  return { family, bytes };
 }
 
 /** The IPv4 address in an IPv4-mapped IPv6 one (RFC 4291 section 2.5.5.2), any other as it is. */
@@ -57,15 +54,12 @@ export function unmapped(address: Address): Address {
  */
 export function parsePrefix(text: string, family: Family): Prefix {
   const [host = "", bits = "", ...rest] = text.split("/");
-  const valid = family === 4
-    ? ipaddr.IPv4.isValidFourPartDecimal(host)
-    : !host.includes("%") && ipaddr.IPv6.isValid(host);
-  const most = ADDRESS_LENGTH[family] * 8;
-  if (!valid || rest.length > 0 || !/^(0|[1-9]\d{0,2})$/.test(bits) || Number(bits) > most) {
+  const bytes = toBytes(host, family);
+  const isLength = /^(0|[1-9]\d{0,2})$/.test(bits) && Number(bits) <= ADDRESS_LENGTH[family] * 8;
+  if (bytes === undefined || !isLength || rest.length > 0) {
     throw new SyntaxError(`Cannot read "${text}" as an IPv${family} prefix`);
   }
-  const parsed = family === 4 ? ipaddr.IPv4.parse(host) : ipaddr.IPv6.parse(host);
-  return { family, bytes: new Uint8Array(parsed.toByteArray()), length: Number(bits) };
+  return { family, bytes, length: Number(bits) };
 }
 
 /** The prefix with the bits behind its length cleared. */
@@ -103,6 +97,24 @@ export function prefixToText(prefix: Prefix): string {
 /** Whether the address is the unspecified one: all bits 0. */
 export function isUnspecified(address: Address): boolean {
   return address.bytes.every((octet) => octet === 0);
+}
+
+/** The octets of an address in text, or undefined. */
+function toBytes(text: string, family: Family): Uint8Array | undefined {
+  if (family === 4) {
+    return ipaddr.IPv4.isValidFourPartDecimal(text)
+      ? new Uint8Array(ipaddr.IPv4.parse(text).toByteArray())
+      : undefined;
+  }
+  // The library takes "::1.2.3.4" for "::ffff:1.2.3.4", octal and hexadecimal parts, and zones.
+  const [, head, tail] = /^(.*:)([^:]*\..*)$/.exec(text) ?? [text, text];
+  const end = tail === undefined ? new Uint8Array() : toBytes(tail, 4);
+  if (end === undefined || head === undefined) return undefined;
+  const groups = tail === undefined ? head : `${head}0:0`;
+  if (groups.includes("%") || !ipaddr.IPv6.isValid(groups)) return undefined;
+  const bytes = new Uint8Array(ipaddr.IPv6.parse(groups).toByteArray());
+  bytes.set(end, bytes.length - end.length);
+  return bytes;
 }
 
 /** The bits of octet `i` that lie within the first `length` bits. */

@@ -119,6 +119,7 @@ class NftShell {
   #octets = 0;
   #lines = 0;
   #heard = "";
+  #isBusy = false;
   #isClosed = false;
 
   private constructor(child: Deno.ChildProcess) {
@@ -159,19 +160,21 @@ class NftShell {
     const bytes = new TextEncoder().encode(`${script}\n${mark}\n`);
     this.#octets += bytes.length;
     const timer = setTimeout(() => this.#kill(), TRANSACTION_TIMEOUT_MS);
+    this.#isBusy = true;
     try {
-      await this.#writer.write(bytes);
+      // Where it has ended, it may have said why.
+      await this.#writer.write(bytes).catch(() => {});
       return await this.#answer(mark);
-    } catch {
-      return unavailable(this.#isClosed ? "nft hung and was ended" : "nft ended");
     } finally {
+      this.#isBusy = false;
       clearTimeout(timer);
     }
   }
 
-  /** Ends it in order. */
+  /** Ends it: in order, or by force where it is at work. */
   close(): void {
     if (this.#isClosed) return;
+    if (this.#isBusy) return this.#kill();
     this.#isClosed = true;
     this.#writer.close().catch(() => this.#kill());
     this.#reader.cancel().catch(() => {});

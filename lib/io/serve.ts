@@ -31,7 +31,7 @@ import {
 import { DatagramSocket, type OnDatagram, type Peer } from "./datagrams.ts";
 import { log, RateLimit } from "./log.ts";
 import { NftProgram } from "./nft.ts";
-import { randomNumbers, Upstream } from "./upstream.ts";
+import { randomNumbers, Upstream, type UpstreamEvents } from "./upstream.ts";
 
 /** Pause before a failed attempt to reach the kernel is repeated. */
 const RETRY_MS = 1_000;
@@ -40,6 +40,8 @@ const STOP_MS = 700;
 
 /** A running dotp. */
 export interface Server {
+  /** Begins to answer. */
+  start(): void;
   /** Stops listening, lets the batch under way finish; resolves when all is closed. */
   stop(): Promise<void>;
 }
@@ -52,14 +54,18 @@ export interface Server {
 export async function serve(config: Config): Promise<Server> {
   await checkPermissions(config);
   const nft = new NftProgram(config.table);
+  const nat = makeNat(config, nft);
+  const server = connect(config, nft, nat);
   try {
     await checkTable(config, nft);
-    const nat = makeNat(config, nft);
+    // Not before the port is ours: another dotp may be using the table.
     await nat.adopt();
     await checkWrite(config, nft);
-    return run(config, nft, nat);
+    server.start();
+    announce(config);
+    return server;
   } catch (error) {
-    nft.close();
+    await server.stop();
     throw error;
   }
 }
@@ -101,23 +107,28 @@ function makeNat(config: Config, nft: NftProgram): Nat {
   return { tables, committer, giveUp, adopt };
 }
 
-function run(config: Config, nft: NftProgram, nat: Nat): Server {
+/**
+ * Binds the sockets and connects them with what is between them.
+ *
+ * @throws {StartError}
+ */
+function connect(config: Config, nft: NftProgram, nat: Nat): Server {
   const { tables, committer } = nat;
   const random = randomNumbers();
   const inFlight = new InFlight<Peer>(random);
   const ttlMax = Math.floor(config.natTtl / 2);
   const rewriter = new Rewriter(new DomainTree(config.domains), tables, ttlMax);
   const onError = reporter();
-  const upstream = new Upstream(config.upstream.host, config.upstream.port, {
+  const listener = bind(config, onError, (peer, view, length) => {
+    answerer.onQuery(peer, view, length, nowMs());
+    deadlines.check();
+  });
+  const upstream = openUpstream(config, random, {
     onReply: (socket, view, length) => {
       answerer.onReply(socket, view, length, nowMs());
       expiry.check();
     },
     onError,
-  }, random);
-  const listener = bind(config, onError, (peer, view, length) => {
-    answerer.onQuery(peer, view, length, nowMs());
-    deadlines.check();
   });
   const answerer = new Answerer<Peer>({
     inFlight,
@@ -137,10 +148,11 @@ function run(config: Config, nft: NftProgram, nat: Nat): Server {
       if (tables[4].expire(now) + tables[6].expire(now) > 0) committer.start();
     },
   );
-  expiry.check();
-  listener.receive();
-  announce(config);
   return {
+    start: () => {
+      expiry.check();
+      listener.receive();
+    },
     stop: async () => {
       listener.close();
       upstream.close();
@@ -174,6 +186,19 @@ function bind(
     return new DatagramSocket(hostname, port, { onDatagram, onError });
   } catch (error) {
     throw new StartError(bindProblem(error, config.listen, hostname), { cause: error });
+  }
+}
+
+function openUpstream(config: Config, random: () => number, events: UpstreamEvents): Upstream {
+  const { host, port } = config.upstream;
+  try {
+    return new Upstream(host, port, events, random);
+  } catch (error) {
+    const text = addressToText(host.bytes);
+    throw new StartError(
+      `--upstream-host ${text}: Cannot open a socket to it: ${(error as Error).message}`,
+      { cause: error },
+    );
   }
 }
 
