@@ -1,0 +1,111 @@
+/**
+ * The real program as a user starts it: `deno run --allow-net --allow-run --no-prompt main.ts`, or
+ * the executable that DOTP_BIN names. `READY` is the one place that knows how it says that it is.
+ */
+
+import { Address, FAKE4, FAKE6 } from "./addresses.ts";
+import type { Host, Process } from "./host.ts";
+import type { Ended, Env } from "./protocol.ts";
+
+/** What the line on standard error says once dotp takes queries. */
+const READY = /listening/i;
+
+/** How long dotp may take to end before it is killed. */
+const STOP_TIMEOUT_MS = 5_000;
+
+/** Options of a start; each is merged into what the lab uses otherwise. */
+export interface DotpOptions {
+  /** All arguments, in place of the usual ones. */
+  args?: string[];
+  /** Arguments after the usual ones. */
+  more?: string[];
+  domains?: string[];
+  env?: Env;
+  /** Further Deno permissions, such as --allow-write. */
+  permissions?: string[];
+  /** A usual permission that is not granted. */
+  without?: string;
+  /** A command that starts dotp. */
+  before?: string[];
+}
+
+/** Arguments that fit the lab: listens on the gateway's LAN address, asks the server. */
+export function usualArgs(domains: string[] = ["example.com"]): string[] {
+  const listen = ["-H", Address.gateway4, "-p", "53", "-4", FAKE4, "-6", FAKE6];
+  return [
+    ...listen,
+    ...["--upstream-host", Address.upstream4],
+    ...domains.flatMap((domain) => ["-d", domain]),
+  ];
+}
+
+/** The arguments that dotp is started with. */
+export function dotpArgs(options: DotpOptions): string[] {
+  return [...options.args ?? usualArgs(options.domains), ...options.more ?? []];
+}
+
+/** The command line that starts dotp. */
+export function dotpCommand(options: DotpOptions = {}): string[] {
+  const args = dotpArgs(options);
+  const executable = Deno.env.get("DOTP_BIN");
+  if (executable !== undefined) return [...options.before ?? [], executable, ...args];
+  const main = new URL("../../main.ts", import.meta.url).pathname;
+  const permissions = ["--allow-net", "--allow-run", ...options.permissions ?? []]
+    .filter((permission) => permission !== options.without);
+  const run = [Deno.execPath(), "run", "--cached-only", ...permissions, "--no-prompt", main];
+  return [...options.before ?? [], ...run, ...args];
+}
+
+/** Runs dotp to its end: for what it says and how it ends where it must not start. */
+export function runDotp(host: Host, options: DotpOptions = {}): Promise<Ended> {
+  return host.run(dotpCommand(options), options.env === undefined ? {} : { env: options.env });
+}
+
+/** A running dotp. */
+export class Dotp implements AsyncDisposable {
+  readonly args: string[];
+  readonly process: Process;
+  readonly host: Host;
+
+  /** Starts dotp and waits until it listens. */
+  static async start(host: Host, options: DotpOptions = {}): Promise<Dotp> {
+    const args = dotpArgs(options);
+    const process = await host.spawn(dotpCommand(options), options.env);
+    if (await process.line(READY) === undefined) {
+      const { code, stderr } = await process.ended;
+      throw new Error(`dotp ended with ${code} instead of starting: ${stderr}`);
+    }
+    return new Dotp(host, process, args);
+  }
+
+  private constructor(host: Host, process: Process, args: string[]) {
+    this.args = args;
+    this.host = host;
+    this.process = process;
+  }
+
+  /** The lines of its log so far. */
+  get log(): string[] {
+    return this.process.stderr;
+  }
+
+  /** The processes of nft that it has running. */
+  async nftProcesses(): Promise<number[]> {
+    const processes = await this.host.call("processes", null);
+    return processes.filter(({ command }) => /^\S*nft( |$)/.test(command)).map(({ pid }) => pid);
+  }
+
+  /** Asks it to end and waits until it has; kills it where it does not. */
+  async stop(signal: Deno.Signal = "SIGTERM"): Promise<Ended & { ms: number }> {
+    const startedAt = performance.now();
+    const timer = setTimeout(() => this.process.signal("SIGKILL"), STOP_TIMEOUT_MS);
+    await this.process.signal(signal);
+    const ended = await this.process.ended;
+    clearTimeout(timer);
+    return { ...ended, ms: performance.now() - startedAt };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+}
