@@ -1,0 +1,229 @@
+/**
+ * Trouble with nft and the kernel's sets: nft dies, hangs, fails, has no -i; somebody flushes a
+ * map, deletes the table, leaves an element in the way. dotp says SERVFAIL rather than give a fake
+ * that does not work, and mends what can be mended.
+ */
+
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import { encodeQuery } from "../lab/dns.ts";
+import { Address, type Dotp, many4, type Script } from "../lab/lab.ts";
+import { shareLab, startServers } from "./setup.ts";
+
+/** Any number of names, each with an address of its own. */
+const SCRIPT: Script = {
+  "*.many.example.com *": { numbered: true },
+  "*.many.example.org *": { numbered: true },
+};
+
+/** Longer than dotp lets an nft hang. */
+const HANG_TIMEOUT_MS = 10_000;
+
+const lab = shareLab(async (lab) => {
+  await startServers(lab);
+  await lab.setScript(SCRIPT);
+});
+
+let lastNumber = 0;
+
+/** The number of a name that no test has used. */
+function next(): number {
+  return ++lastNumber;
+}
+
+async function ask(n: number): Promise<{ rcode: string; fake: string; ms: number }> {
+  const { message, ms } = await lab().query(`n${n}.many.example.com`, "A", {
+    timeoutMs: HANG_TIMEOUT_MS,
+  });
+  return { rcode: message.rcode, fake: String(message.answers[0]?.data ?? ""), ms };
+}
+
+/** Asks until there is a fake. */
+function askUntilWell(n: number): Promise<{ rcode: string; fake: string }> {
+  return lab().until("a fake", () => ask(n), ({ rcode }) => rcode === "NOERROR");
+}
+
+async function assertWorks(n: number, fake: string): Promise<void> {
+  const { at, error } = await lab().fetch(fake);
+  assertEquals([at, error], [many4(n), undefined]);
+}
+
+async function assertUnconfiguredNamesWork(): Promise<void> {
+  assertEquals(await lab().resolve("n5.many.example.org", "A", { timeoutMs: 1_000 }), [many4(5)]);
+}
+
+/** An `nft` in front of the real one that does what a file says; removed with its directory. */
+async function makeNftStub(): Promise<{
+  env: Record<string, string>;
+  set: (mode: "pass" | "fail" | "hang" | "no -i") => Promise<void>;
+  [Symbol.asyncDispose]: () => Promise<void>;
+}> {
+  const directory = await Deno.makeTempDir();
+  const path = Deno.env.get("PATH") ?? "";
+  const script = `#!/bin/sh
+case "$(cat ${directory}/mode)" in
+  fail) echo "Error: Could not process rule: Out of memory" >&2; exit 1;;
+  hang) exec sleep 1000;;
+  "no -i")
+    case "$1" in -i) echo "nft: interactive CLI not supported in this build" >&2; exit 1;; esac;;
+esac
+PATH="${path}" exec nft "$@"
+`;
+  await Deno.writeTextFile(`${directory}/nft`, script, { mode: 0o755 });
+  const set = (mode: string) => Deno.writeTextFile(`${directory}/mode`, mode);
+  await set("pass");
+  return {
+    env: { PATH: `${directory}:${path}` },
+    set,
+    [Symbol.asyncDispose]: () => Deno.remove(directory, { recursive: true }),
+  };
+}
+
+async function signalNft(dotp: Dotp, signal: Deno.Signal): Promise<void> {
+  const pids = await dotp.nftProcesses();
+  assertNotEquals(pids, [], "dotp has no nft running");
+  for (const pid of pids) await lab().gateway.call("signal", { pid, signal });
+}
+
+Deno.test("dotp starts another nft, when its nft is killed", async () => {
+  await using dotp = await lab().startDotp();
+  const [before, after] = [next(), next()];
+  const { fake } = await ask(before);
+  await signalNft(dotp, "SIGKILL");
+  assertEquals((await ask(before)).fake, fake, "a known name is not affected");
+  const { fake: other } = await askUntilWell(after);
+  await assertWorks(after, other);
+  await assertWorks(before, fake);
+});
+
+Deno.test("dotp ends an nft that hangs and starts another", async () => {
+  await using dotp = await lab().startDotp();
+  const [before, after] = [next(), next()];
+  const { fake } = await ask(before);
+  await signalNft(dotp, "SIGSTOP");
+  const stopped = await dotp.nftProcesses();
+  const asked = ask(after);
+  await assertUnconfiguredNamesWork();
+  const { rcode, ms } = await asked;
+  assert(ms < 6_000, `${ms} ms`);
+  const { fake: other } = rcode === "NOERROR" ? await asked : await askUntilWell(after);
+  await assertWorks(after, other);
+  await assertWorks(before, fake);
+  const running = await dotp.nftProcesses();
+  assert(!running.some((pid) => stopped.includes(pid)), "the hung nft is still there");
+});
+
+Deno.test("dotp answers SERVFAIL, as long as nft fails, and recovers", async () => {
+  await using stub = await makeNftStub();
+  await using dotp = await lab().startDotp({ env: stub.env });
+  const [before, after] = [next(), next()];
+  const { fake } = await ask(before);
+  await stub.set("fail");
+  await signalNft(dotp, "SIGKILL");
+  for (let i = 0; i < 5; i++) assertEquals((await ask(after)).rcode, "SERVFAIL");
+  await assertUnconfiguredNamesWork();
+  const lines = dotp.log.filter((line) => /SERVFAIL/.test(line));
+  assertEquals(lines.length, 1, dotp.log.join("\n"));
+  await stub.set("pass");
+  const { fake: other } = await askUntilWell(after);
+  await assertWorks(after, other);
+  await assertWorks(before, fake);
+});
+
+Deno.test("dotp answers SERVFAIL, as long as every nft hangs, and recovers", async () => {
+  await using stub = await makeNftStub();
+  await using dotp = await lab().startDotp({ env: stub.env });
+  await stub.set("hang");
+  await signalNft(dotp, "SIGKILL");
+  const n = next();
+  const { rcode, ms } = await ask(n);
+  assertEquals(rcode, "SERVFAIL");
+  assert(ms < HANG_TIMEOUT_MS, `${ms} ms`);
+  await assertUnconfiguredNamesWork();
+  await stub.set("pass");
+  await assertWorks(n, (await askUntilWell(n)).fake);
+});
+
+Deno.test("dotp runs an nft for each batch, when nft has no -i", async () => {
+  await using stub = await makeNftStub();
+  await stub.set("no -i");
+  await using dotp = await lab().startDotp({ env: stub.env, more: ["--nat-ttl", "2"] });
+  const numbers = Array.from({ length: 50 }, next);
+  const visits = await lab().client.call("visit", {
+    to: { host: Address.gateway4, port: 53 },
+    queries: numbers.map((n) => encodeQuery(`n${n}.many.example.com`, "A").toHex()),
+    port: 80,
+    atOnce: 10,
+    timeoutMs: 5_000,
+  });
+  assertEquals(visits.map(({ at }) => at), numbers.map(many4));
+  await lab().mappingsBecome("expiry", ({ maps }) => maps.size === 0);
+  assertEquals(await dotp.nftProcesses(), []);
+});
+
+Deno.test("dotp finds out and mends it, when the maps are flushed by hand", async () => {
+  await using _ = await lab().startDotp({ more: ["--nat-ttl", "3"] });
+  const [early, late] = [next(), next()];
+  const first = await ask(early);
+  await lab().until(
+    "a second of the first one's life",
+    () => Promise.resolve(performance.now()),
+    ((start) => (now: number) => now - start > 1_000)(performance.now()),
+  );
+  const second = await ask(late);
+  await lab().exec(
+    "gateway",
+    "nft",
+    "flush set inet dotp nat_addr; flush map inet dotp nat_map; flush set inet dotp nat_addr6",
+  );
+  // The first one's expiry finds its elements gone; the second one has a second to live by then.
+  const { sets } = await lab().mappingsBecome("repair", ({ maps }) => maps.has(second.fake));
+  assert(sets.has(many4(late)));
+  await assertWorks(late, second.fake);
+  assertNotEquals(first.fake, second.fake);
+});
+
+Deno.test("dotp answers SERVFAIL while the table is gone, and fills a new one", async () => {
+  await using _ = await lab().startDotp();
+  const [before, after] = [next(), next()];
+  const { fake } = await ask(before);
+  await lab().exec("gateway", "nft", "delete", "table", "inet", "dotp");
+  assertEquals((await ask(after)).rcode, "SERVFAIL");
+  await assertUnconfiguredNamesWork();
+  await lab().loadRules();
+  const { fake: other } = await askUntilWell(after);
+  await assertWorks(after, other);
+  await assertWorks(before, fake);
+});
+
+Deno.test("dotp loses one mapping at most, when an element is in its way", async () => {
+  const numbers = Array.from({ length: 20 }, next);
+  const blocked = numbers[7] ?? 0;
+  // Which fake it will be is known from an earlier run.
+  const earlier = await lab().startDotp();
+  const { fake } = await ask(blocked);
+  await earlier.stop();
+  await lab().exec("gateway", "nft", "delete", "table", "inet", "dotp");
+  await lab().loadRules();
+  await using _ = await lab().startDotp();
+  await lab().exec("gateway", "nft", `add element inet dotp nat_map { ${fake} : 203.0.113.99 }`);
+  const replies = await Promise.all(numbers.map(ask));
+  for (const [index, reply] of replies.entries()) {
+    const n = numbers[index] ?? 0;
+    if (n !== blocked) assertEquals(reply.rcode, "NOERROR");
+    if (reply.rcode === "NOERROR") await assertWorks(n, reply.fake);
+  }
+});
+
+Deno.test("dotp is not misled, when an earlier run has left elements behind", async () => {
+  await lab().exec(
+    "gateway",
+    "nft",
+    "add element inet dotp nat_map { 100.64.0.1 : 203.0.113.1 }; " +
+      "add element inet dotp nat_addr { 203.0.113.250 }",
+  );
+  await using _ = await lab().startDotp();
+  const n = next();
+  await assertWorks(n, (await ask(n)).fake);
+  const { maps, sets } = await lab().mappings();
+  assertEquals(new Set(maps.values()), sets);
+});

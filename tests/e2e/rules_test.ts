@@ -1,0 +1,163 @@
+/**
+ * rules.nft by itself, without dotp: the maps are filled by hand. What is translated and what is
+ * not, whose address the far side sees, how a fake without a mapping is refused, and what loading
+ * the file again does.
+ */
+
+import { assert, assertEquals } from "@std/assert";
+import { MAPPINGS_MAX } from "../../lib/nat/table.ts";
+import { Address, Lab, real4, real6, type Where } from "../lab/lab.ts";
+
+const FAKES = ["198.18.0.1", "2001:2::1"];
+const UNMAPPED = ["198.19.255.254", "2001:2::ffff"];
+
+/** A refusal needs no time-out; two busy cores need some time. */
+const AT_ONCE_MS = 500;
+
+let lab: Lab;
+
+Deno.test.beforeAll(async () => {
+  lab = await Lab.create();
+  await lab.startWebServer();
+  await nft(
+    `add element inet dotp nat_map { ${FAKES[0]} : ${real4(1)} }`,
+    `add element inet dotp nat_addr { ${real4(1)} }`,
+    `add element inet dotp nat_map6 { ${FAKES[1]} : ${real6(1)} }`,
+    `add element inet dotp nat_addr6 { ${real6(1)} }`,
+  );
+});
+
+Deno.test.afterAll(() => lab[Symbol.asyncDispose]());
+
+for (
+  const [where, fake, at, from] of [
+    ["client", FAKES[0], real4(1), Address.gatewayOutside4],
+    ["client", FAKES[1], real6(1), Address.gatewayOutside6],
+    ["gateway", FAKES[0], real4(1), Address.gatewayOutside4],
+    ["gateway", FAKES[1], real6(1), Address.gatewayOutside6],
+  ] as const
+) {
+  Deno.test(`rules.nft leads the ${where} to ${at}, when it goes to ${fake}`, async () => {
+    const { ms: _, ...page } = await lab.fetch(fake ?? "", where);
+    assertEquals(page, { at, from });
+    assert(await lab.echo(fake ?? "", where));
+  });
+}
+
+for (const [real, from] of [[real4(1), Address.client4], [real6(1), Address.client6]] as const) {
+  Deno.test(`rules.nft leaves the source alone, when ${real} is asked directly`, async () => {
+    const { ms: _, ...page } = await lab.fetch(real);
+    assertEquals(page, { at: real, from });
+  });
+}
+
+for (const where of ["client", "gateway"] as const) {
+  for (const fake of UNMAPPED) {
+    Deno.test(`rules.nft resets TCP from the ${where}, when ${fake} has no mapping`, async () => {
+      const { error, ms } = await lab.fetch(fake, where);
+      assertEquals(error, "ConnectionRefused");
+      assert(ms < AT_ONCE_MS, `${ms} ms`);
+    });
+
+    Deno.test(`rules.nft prohibits UDP from the ${where}, when ${fake} has no mapping`, async () => {
+      const counter = fake.includes(":") ? "prohibited6" : "prohibited4";
+      const before = (await lab.watched(where))[counter] ?? 0;
+      // The gateway's own socket is told at once that it may not send.
+      await lab.echo(fake, where, 50).catch(() => {});
+      const seen = await lab.until(
+        "the refusal",
+        async () => (await lab.watched(where))[counter] ?? 0,
+        (count) => count > before,
+      );
+      assertEquals(seen, before + 1);
+    });
+  }
+}
+
+Deno.test("rules.nft lets no packet to a fake out, when all of the above has run", async () => {
+  assertEquals((await lab.watched("server"))["to_fake"], 0);
+});
+
+Deno.test("rules.nft takes a flow, when its mapping comes after its first packet", async () => {
+  const fake = "198.18.0.9";
+  const from = { host: Address.client4, port: 40_000 };
+  const params = { to: { host: fake, port: 7 }, hex: "01", from };
+  assertEquals(await lab.client.exchange({ ...params, timeoutMs: 50 }), undefined);
+  await nft(`add element inet dotp nat_map { ${fake} : ${real4(1)} }`);
+  const back = await lab.client.exchange({ ...params, timeoutMs: 2_000 });
+  assertEquals(back?.from.host, fake);
+});
+
+Deno.test("rules.nft keeps an established connection, when its mapping goes", async () => {
+  const fake = "198.18.0.10";
+  const from = { host: Address.client4, port: 40_001 };
+  const params = { to: { host: fake, port: 7 }, hex: "02", from, timeoutMs: 2_000 };
+  await nft(`add element inet dotp nat_map { ${fake} : ${real4(1)} }`);
+  assertEquals((await lab.client.exchange(params))?.from.host, fake);
+  await nft(`delete element inet dotp nat_map { ${fake} : ${real4(1)} }`);
+  assertEquals((await lab.client.exchange(params))?.from.host, fake);
+});
+
+Deno.test("rules.nft brings the reply back, when the real is in the client's own LAN", async () => {
+  await lab.client.call("startWeb", { port: 80, echo: [] });
+  await nft(
+    `add element inet dotp nat_map { 198.18.0.11 : ${Address.client4} }`,
+    `add element inet dotp nat_addr { ${Address.client4} }`,
+    `add element inet dotp nat_map6 { 2001:2::11 : ${Address.client6} }`,
+    `add element inet dotp nat_addr6 { ${Address.client6} }`,
+  );
+  const [page4, page6] = [await lab.fetch("198.18.0.11"), await lab.fetch("2001:2::11")];
+  assertEquals([page4.at, page4.from], [Address.client4, Address.gateway4]);
+  assertEquals([page6.at, page6.from], [Address.client6, Address.gateway6]);
+});
+
+Deno.test("rules.nft leads to the gateway itself, when the real is its own address", async () => {
+  await lab.gateway.call("startWeb", { port: 80, echo: [] });
+  await nft(`add element inet dotp nat_map { 198.18.0.12 : ${Address.gatewayOutside4} }`);
+  for (const where of ["client", "gateway"] satisfies Where[]) {
+    assertEquals((await lab.fetch("198.18.0.12", where)).at, Address.gatewayOutside4);
+  }
+});
+
+Deno.test("rules.nft refuses for the gateway, when a fake prefix is routed to itself", async () => {
+  await lab.exec("gateway", "ip", "route", "add", "local", "198.18.0.0/15", "dev", "lo");
+  await lab.exec("gateway", "ip", "route", "add", "local", "2001:2::/48", "dev", "lo");
+  for (const fake of UNMAPPED) assertEquals((await lab.fetch(fake)).error, "ConnectionRefused");
+  assertEquals((await lab.fetch("198.18.0.1")).at, real4(1));
+  assertEquals((await lab.fetch("2001:2::1")).at, real6(1));
+});
+
+Deno.test("rules.nft keeps elements and doubles no rule, when it is loaded again", async () => {
+  const before = await lab.exec("gateway", "nft", "list", "table", "inet", "dotp");
+  assert(before.includes(`${FAKES[0]} : ${real4(1)}`));
+  await lab.loadRules();
+  assertEquals(await lab.exec("gateway", "nft", "list", "table", "inet", "dotp"), before);
+});
+
+Deno.test("rules.nft holds as many mappings as dotp can make", async () => {
+  const text = await lab.exec("gateway", "nft", "list", "table", "inet", "dotp");
+  const sizes = [...text.matchAll(/\t(?:set|map) (\w+) \{\n.*\n\t\tsize (\d+)/g)];
+  assertEquals(Object.fromEntries(sizes.map(([, name, size]) => [name, Number(size)])), {
+    nat_addr: 2 ** (32 - 15),
+    nat_map: 2 ** (32 - 15),
+    nat_addr6: MAPPINGS_MAX,
+    nat_map6: MAPPINGS_MAX,
+  });
+});
+
+Deno.test("rules.nft loads with its examples, when they are uncommented", async () => {
+  const text = await Deno.readTextFile(new URL("../../rules.nft", import.meta.url));
+  const [rules = "", examples = ""] = text.split(/^# Examples\./m);
+  const uncommented = examples.replaceAll(/^#(?!#)/gm, "").split("\n").slice(1).join("\n");
+  await lab.gateway.exec(["nft", "-f", "-"], `${rules}\n${uncommented}`);
+  const loaded = await lab.exec("gateway", "nft", "list", "table", "inet", "dotp");
+  for (const chain of ["redirect_dns", "refuse_dns_tcp", "mark_forwarded", "mark_own"]) {
+    assert(loaded.includes(`chain ${chain} {`), chain);
+  }
+  assertEquals((await lab.fetch("198.18.0.1")).at, real4(1));
+  assertEquals((await lab.fetch("2001:2::1", "gateway")).at, real6(1));
+});
+
+async function nft(...commands: string[]): Promise<void> {
+  await lab.exec("gateway", "nft", commands.join("; "));
+}
