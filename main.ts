@@ -10,6 +10,7 @@ import { type Config, parseCommand, usage, UsageError } from "./lib/config.ts";
 import { StartError } from "./lib/io/checks.ts";
 import { openSyslog, readRole, startChild, tellReady } from "./lib/io/daemon.ts";
 import { startLog, writeToStderr } from "./lib/io/log.ts";
+import { tellSystemd } from "./lib/io/notify.ts";
 import { serve } from "./lib/io/serve.ts";
 
 const Exit = { OK: 0, FAILURE: 1, USAGE: 2 } as const;
@@ -47,6 +48,7 @@ async function run(config: Config): Promise<number> {
   Deno.addSignalListener("SIGTERM", stopped.resolve);
   const server = await serve(config);
   if (isChild) detach(config);
+  await tellSystemd();
   await stopped.promise;
   await server.stop();
   if (config.pidFile !== undefined) removeFile(config.pidFile);
