@@ -29,6 +29,10 @@ export const LOG_LEVELS = ["debug", "info", "warning", "error"] as const;
 export type LogLevel = typeof LOG_LEVELS[number];
 /** Forms of a log line that `--log-format` takes. */
 export const LOG_FORMATS = ["text", "json"] as const;
+/** What to do where the pool has no fake left, as `--pool-full` takes it. */
+export const POOL_FULL = ["servfail", "evict"] as const;
+/** A choice of `POOL_FULL`. */
+export type PoolFull = typeof POOL_FULL[number];
 /** A form of `LOG_FORMATS`. */
 export type LogFormat = typeof LOG_FORMATS[number];
 
@@ -38,6 +42,8 @@ export const PREFIX_LENGTH_MAX: Readonly<Record<Family, number>> = { 4: 30, 6: 6
 export const NAT_TTL_MIN = 2;
 /** The longest: a day. */
 export const NAT_TTL_MAX = 86_400;
+/** The longest that traffic may be allowed to keep a mapping: a year. */
+export const NAT_MAX_TTL_MAX = 31_536_000;
 /** nft's limit on a name is far above; a longer one is a mistake. */
 const TABLE_LENGTH_MAX = 64;
 const PORT_MAX = 65_535;
@@ -58,6 +64,11 @@ export interface Config {
   readonly domains: readonly Uint8Array[];
   /** How long a mapping lives from its last look-up, seconds. */
   readonly natTtl: number;
+  /** How long traffic may keep a mapping from its last look-up, seconds; 0 for no limit. */
+  readonly natMaxTtl: number;
+  /** What the choice of fakes depends on. */
+  readonly poolKey: string;
+  readonly poolFull: PoolFull;
   /** Name of the nft table in family inet. */
   readonly table: string;
   readonly logLevel: LogLevel;
@@ -128,6 +139,24 @@ export const OPTIONS: readonly Option[] = [
     value: "SECONDS",
     standard: "120",
     help: "how long a mapping lives from its last look-up, at least 2",
+  },
+  {
+    name: "nat-max-ttl",
+    value: "SECONDS",
+    standard: "0",
+    help: "how long traffic keeps a mapping alive after its last look-up, 0 for no limit",
+  },
+  {
+    name: "pool-key",
+    value: "TEXT",
+    standard: "dotp",
+    help: "gateways with the same key and prefixes give the same fakes",
+  },
+  {
+    name: "pool-full",
+    value: "CHOICE",
+    standard: "servfail",
+    help: "where no fake is left: servfail, or evict the mapping that is idle for longest",
   },
   { name: "table", value: "NAME", standard: "dotp", help: "nft table, of family inet" },
   { name: "log-level", value: "LEVEL", standard: "info", help: LOG_LEVELS.join(", ") },
@@ -248,6 +277,9 @@ function toConfig(values: Map<string, string[]>): Config {
     },
     domains: (values.get("domain") ?? []).map(toDomain),
     natTtl: toNumber("nat-ttl", valueOf("nat-ttl"), NAT_TTL_MIN, NAT_TTL_MAX, "seconds"),
+    natMaxTtl: toNumber("nat-max-ttl", valueOf("nat-max-ttl"), 0, NAT_MAX_TTL_MAX, "seconds"),
+    poolKey: valueOf("pool-key"),
+    poolFull: toChoice("pool-full", valueOf("pool-full"), POOL_FULL),
     table: toTable(valueOf("table")),
     logLevel: toChoice("log-level", valueOf("log-level"), LOG_LEVELS),
     logFormat: toChoice("log-format", valueOf("log-format"), LOG_FORMATS),

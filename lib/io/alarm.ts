@@ -1,14 +1,11 @@
 /**
- * One timer for a queue: rings when the queue's next entry is due, at most every `RING_MS`.
+ * One timer for a queue: rings when the queue's next entry is due, at most once in an interval.
  *
  * The queues only ever move their next entry later, so a timer that is set is never too late: `check`
  * after each entry costs a comparison, and a timer that rings too early sets itself again.
  *
  * @module
  */
-
-/** The shortest time between two rings: what is due within it is handled together. */
-export const RING_MS = 50;
 
 /** Milliseconds on a clock that never goes back. */
 export function nowMs(): number {
@@ -17,33 +14,43 @@ export function nowMs(): number {
 
 /** A timer for one queue. */
 export class Alarm {
+  readonly #intervalMs: number;
   readonly #nextMs: () => number;
-  readonly #ring: (nowMs: number) => void;
+  readonly #ring: () => void | Promise<void>;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #isRinging = false;
+  #isStopped = false;
 
   /**
+   * @param intervalMs the shortest time between two rings: what is due within it is handled together
    * @param nextMs when the queue's next entry is due, `Infinity` where it is empty
    * @param ring handles what is due
    */
-  constructor(nextMs: () => number, ring: (nowMs: number) => void) {
+  constructor(intervalMs: number, nextMs: () => number, ring: () => void | Promise<void>) {
+    this.#intervalMs = intervalMs;
     this.#nextMs = nextMs;
     this.#ring = ring;
   }
 
   /** To be called when the queue may no longer be empty. */
   check(): void {
-    if (this.#timer !== undefined) return;
+    if (this.#timer !== undefined || this.#isRinging || this.#isStopped) return;
     const next = this.#nextMs();
     if (next === Infinity) return;
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined;
-      this.#ring(nowMs());
-      this.check();
-    }, Math.max(RING_MS, next - nowMs()));
+    this.#timer = setTimeout(() => this.#onTime(), Math.max(this.#intervalMs, next - nowMs()));
   }
 
   /** Rings no more. */
   stop(): void {
+    this.#isStopped = true;
     clearTimeout(this.#timer);
+  }
+
+  async #onTime(): Promise<void> {
+    this.#timer = undefined;
+    this.#isRinging = true;
+    await this.#ring();
+    this.#isRinging = false;
+    this.check();
   }
 }

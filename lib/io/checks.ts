@@ -5,7 +5,7 @@
  */
 import { overlaps, parsePrefix, prefixToText } from "../address.ts";
 import type { Config, Endpoint } from "../config.ts";
-import { FAMILIES, probeScript, tableProblem } from "../nft/script.ts";
+import { FAMILIES, probeScript, type TableShape, tableShape } from "../nft/script.ts";
 import type { NftProgram } from "./nft.ts";
 
 /** Why dotp cannot start, and what would mend it, in one line. */
@@ -41,17 +41,18 @@ export async function checkPermissions(config: Config): Promise<void> {
  *
  * @throws {StartError}
  */
-export async function checkTable(config: Config, nft: NftProgram): Promise<void> {
+export async function checkTable(config: Config, nft: NftProgram): Promise<TableShape> {
   let listed: string;
   try {
     listed = await nft.listTable();
   } catch (error) {
     throw new StartError(nftProblem(config.table, (error as Error).message), { cause: error });
   }
-  const problem = tableProblem(config.table, listed);
-  if (problem !== undefined) {
-    throw new StartError(`${problem}: delete the table and load rules.nft: nft -f rules.nft`);
+  const shape = tableShape(config.table, listed);
+  if (shape.problem !== undefined) {
+    throw new StartError(`${shape.problem}: delete the table and load rules.nft: nft -f rules.nft`);
   }
+  return shape;
 }
 
 /**

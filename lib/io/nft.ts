@@ -13,14 +13,19 @@
  * @module
  */
 import type { Family } from "../address.ts";
-import type { KernelState, Nft, NftResult } from "../nft/committer.ts";
+import type { KernelState, NftResult } from "../nft/committer.ts";
 import {
+  type KernelNote,
   listMapArgs,
+  listNotesArgs,
   listSetArgs,
   listTableArgs,
   mapElements,
+  noteElements,
+  type NoteSet,
   setElements,
 } from "../nft/script.ts";
+import { ENVIRONMENT, runProgram } from "./program.ts";
 
 /** How long nft may take over one transaction before it is ended. */
 export const TRANSACTION_TIMEOUT_MS = 3_000;
@@ -33,18 +38,8 @@ const INTERACTIVE_OCTETS_MAX = 4 * 1024 * 1024;
 /** Characters of a complaint that are kept: nft repeats the whole line. */
 const MESSAGE_LENGTH_MAX = 200;
 
-/** The locale for messages that are read, and no home where a history could be. */
-const ENVIRONMENT = { LC_ALL: "C", HOME: "/nonexistent" };
-
-/** What a finished nft process said. */
-interface Finished {
-  readonly success: boolean;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
 /** Runs transactions and lists sets with the nft program. */
-export class NftProgram implements Nft {
+export class NftProgram {
   readonly #table: string;
   #shell: NftShell | undefined;
   #hasShell = true;
@@ -54,6 +49,7 @@ export class NftProgram implements Nft {
     this.#table = table;
   }
 
+  /** Runs one transaction of about `size` elements; not before the one before it is finished. */
   async run(script: string, size: number): Promise<NftResult> {
     if (size >= OWN_PROCESS_MIN || !this.#hasShell) return await this.#runAlone(script);
     if (this.#shell === undefined || this.#shell.isSpent) {
@@ -69,12 +65,26 @@ export class NftProgram implements Nft {
     return this.#hasShell ? result : await this.#runAlone(script);
   }
 
+  /**
+   * Reads map and set of one IP version.
+   *
+   * @throws {Error} as `list`
+   */
   async read(family: Family): Promise<KernelState> {
     const [map, set] = await Promise.all([
       this.list(listMapArgs(this.#table, family)),
       this.list(listSetArgs(this.#table, family)),
     ]);
     return { pairs: mapElements(map), reals: setElements(set) };
+  }
+
+  /**
+   * Reads a set that the rules fill.
+   *
+   * @throws {Error} as `list`
+   */
+  async readNotes(family: Family, notes: NoteSet): Promise<KernelNote[]> {
+    return noteElements(await this.list(listNotesArgs(this.#table, family, notes)));
   }
 
   /** What the table looks like without its elements, as JSON. */
@@ -88,7 +98,7 @@ export class NftProgram implements Nft {
    * @throws {Error} where it fails, hangs or is missing; the message is nft's
    */
   async list(args: readonly string[]): Promise<string> {
-    const { success, stdout, stderr } = await runProgram(args, "", LIST_TIMEOUT_MS);
+    const { success, stdout, stderr } = await runProgram("nft", args, "", LIST_TIMEOUT_MS);
     if (!success) throw new Error(complaint(stderr));
     return stdout;
   }
@@ -101,7 +111,8 @@ export class NftProgram implements Nft {
 
   async #runAlone(script: string): Promise<NftResult> {
     try {
-      const { success, stderr } = await runProgram(["-f", "-"], script, TRANSACTION_TIMEOUT_MS);
+      const args = ["-f", "-"];
+      const { success, stderr } = await runProgram("nft", args, script, TRANSACTION_TIMEOUT_MS);
       return success ? { kind: "done" } : { kind: "refused", message: complaint(stderr) };
     } catch (error) {
       return unavailable((error as Error).message);
@@ -210,56 +221,6 @@ class NftShell {
     } catch {
       // It has ended by itself.
     }
-  }
-}
-
-/** Runs nft to its end. */
-async function runProgram(
-  args: readonly string[],
-  input: string,
-  timeoutMs: number,
-): Promise<Finished> {
-  const command = new Deno.Command("nft", {
-    args: [...args],
-    env: ENVIRONMENT,
-    stdin: input === "" ? "null" : "piped",
-    stdout: "piped",
-    stderr: "piped",
-  });
-  let child: Deno.ChildProcess;
-  try {
-    child = command.spawn();
-  } catch (error) {
-    const why = (error as Error).message;
-    throw new Error(`${CANNOT_START}: ${why}`, { cause: error });
-  }
-  let hasHung = false;
-  const timer = setTimeout(() => {
-    hasHung = true;
-    child.kill("SIGKILL");
-  }, timeoutMs);
-  try {
-    const [status, stdout, stderr] = await Promise.all([
-      child.status,
-      new Response(child.stdout).text(),
-      new Response(child.stderr).text(),
-      input === "" ? undefined : write(child, input),
-    ]);
-    if (hasHung) throw new Error("nft hung and was ended");
-    return { success: status.success, stdout, stderr };
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-/** Gives a process its input; one that ends early does not read all of it. */
-async function write(child: Deno.ChildProcess, input: string): Promise<void> {
-  const writer = child.stdin.getWriter();
-  try {
-    await writer.write(new TextEncoder().encode(input));
-    await writer.close();
-  } catch {
-    // Its exit status says what happened.
   }
 }
 

@@ -14,10 +14,6 @@ import { DomainTree } from "../dns/domains.ts";
 import { nameToText } from "../dns/name.ts";
 import type { QueryParts } from "../dns/reply.ts";
 import { InFlight } from "../in_flight.ts";
-import { ChangeLog } from "../nat/changes.ts";
-import { Pool } from "../nat/pool.ts";
-import { Table } from "../nat/table.ts";
-import { Committer } from "../nft/committer.ts";
 import { Rewriter } from "../rewrite.ts";
 import { Alarm, nowMs } from "./alarm.ts";
 import {
@@ -30,11 +26,12 @@ import {
 } from "./checks.ts";
 import { DatagramSocket, type OnDatagram, type Peer } from "./datagrams.ts";
 import { log, RateLimit } from "./log.ts";
+import { makeNat, type Nat } from "./nat.ts";
 import { NftProgram } from "./nft.ts";
 import { randomNumbers, Upstream, type UpstreamEvents } from "./upstream.ts";
 
-/** Pause before a failed attempt to reach the kernel is repeated. */
-const RETRY_MS = 1_000;
+/** Queries that run out of time within this are given up together. */
+const DEADLINE_INTERVAL_MS = 50;
 /** How long a batch that is under way may take when dotp ends. */
 const STOP_MS = 700;
 
@@ -54,57 +51,20 @@ export interface Server {
 export async function serve(config: Config): Promise<Server> {
   await checkPermissions(config);
   const nft = new NftProgram(config.table);
-  const nat = makeNat(config, nft);
-  const server = connect(config, nft, nat);
   try {
-    await checkTable(config, nft);
-    // Not before the port is ours: another dotp may be using the table.
-    await nat.adopt();
+    const shape = await checkTable(config, nft);
     await checkWrite(config, nft);
+    const nat = await makeNat(config, nft, shape);
+    const server = connect(config, nft, nat);
+    // Not before the port is ours: another dotp may be using the table.
+    nat.adopt();
     server.start();
     announce(config);
     return server;
   } catch (error) {
-    await server.stop();
+    nft.close();
     throw error;
   }
-}
-
-/** The NAT state, and what brings it into the kernel. */
-interface Nat {
-  readonly tables: { readonly 4: Table; readonly 6: Table };
-  readonly committer: Committer;
-  /** Cuts the pause between two attempts short and lets there be no other. */
-  readonly giveUp: () => void;
-  /** Takes over what an earlier run has left in the kernel. */
-  adopt(): Promise<void>;
-}
-
-function makeNat(config: Config, nft: NftProgram): Nat {
-  const changes = new ChangeLog();
-  const ttlMs = config.natTtl * 1_000;
-  const hashKey = crypto.getRandomValues(new Int32Array(1))[0]!;
-  const tableOf = (family: 4 | 6) => {
-    const pool = new Pool(config.prefixes[family]);
-    return new Table({ pool, log: changes, ttlMs, restMs: ttlMs, hashKey });
-  };
-  const tables = { 4: tableOf(4), 6: tableOf(6) };
-  const limit = new RateLimit();
-  const { pause, giveUp } = makeRetry();
-  const committer = new Committer({
-    nft,
-    table: config.table,
-    log: changes,
-    tables,
-    pause,
-    report: (problem) =>
-      limit.run(problem, (more) => log.warning("{problem}{more}", { problem, more })),
-  });
-  const adopt = async () => {
-    const adopted = await committer.adopt(nowMs());
-    if (adopted > 0) log.info("took over {adopted} mappings from the kernel", { adopted });
-  };
-  return { tables, committer, giveUp, adopt };
 }
 
 /**
@@ -113,7 +73,7 @@ function makeNat(config: Config, nft: NftProgram): Nat {
  * @throws {StartError}
  */
 function connect(config: Config, nft: NftProgram, nat: Nat): Server {
-  const { tables, committer } = nat;
+  const { tables, committer, keeper } = nat;
   const random = randomNumbers();
   const inFlight = new InFlight<Peer>(random);
   const ttlMax = Math.floor(config.natTtl / 2);
@@ -126,7 +86,7 @@ function connect(config: Config, nft: NftProgram, nat: Nat): Server {
   const upstream = openUpstream(config, random, {
     onReply: (socket, view, length) => {
       answerer.onReply(socket, view, length, nowMs());
-      expiry.check();
+      keeper.check();
     },
     onError,
   });
@@ -141,24 +101,20 @@ function connect(config: Config, nft: NftProgram, nat: Nat): Server {
     },
     onFailure: failureReporter(),
   });
-  const deadlines = new Alarm(() => inFlight.nextDeadlineMs, (now) => answerer.onTime(now));
-  const expiry = new Alarm(
-    () => Math.min(tables[4].nextExpiryMs, tables[6].nextExpiryMs),
-    (now) => {
-      if (tables[4].expire(now) + tables[6].expire(now) > 0) committer.start();
-    },
+  const deadlines = new Alarm(
+    DEADLINE_INTERVAL_MS,
+    () => inFlight.nextDeadlineMs,
+    () => answerer.onTime(nowMs()),
   );
   return {
     start: () => {
-      expiry.check();
       listener.receive();
     },
     stop: async () => {
       listener.close();
       upstream.close();
       deadlines.stop();
-      expiry.stop();
-      nat.giveUp();
+      nat.stop();
       const { promise, resolve } = Promise.withResolvers<void>();
       const timer = setTimeout(resolve, STOP_MS);
       await Promise.race([committer.idle(), promise]);
@@ -237,15 +193,4 @@ function failureReporter(): (why: Failure, query: QueryParts) => void {
     log.debug("SERVFAIL for {name}: {why}", () => ({ name: name(), why }));
     limit.run(why, (more) => log.warning("answered SERVFAIL: {why}{more}", { why, more }));
   };
-}
-
-/** A pause before each further attempt, which can be cut short for good. */
-function makeRetry(): { pause: () => Promise<boolean>; giveUp: () => void } {
-  const over = Promise.withResolvers<false>();
-  const pause = () => {
-    const { promise, resolve } = Promise.withResolvers<true>();
-    const timer = setTimeout(resolve, RETRY_MS, true);
-    return Promise.race([promise, over.promise]).finally(() => clearTimeout(timer));
-  };
-  return { pause, giveUp: () => over.resolve(false) };
 }

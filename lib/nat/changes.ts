@@ -8,17 +8,21 @@
  */
 import type { Family } from "../address.ts";
 
-/** One pair to add to the kernel's map, or to delete from it. */
-export interface Change {
-  readonly kind: "add" | "delete";
-  readonly family: Family;
-  /** Octets of the fake address, network order. */
+/** A fake and the real address that it stands for, octets in network order. */
+export interface Pair {
   readonly fake: Uint8Array;
-  /** Octets of the real address, network order. */
   readonly real: Uint8Array;
+}
+
+/** One pair to add to the kernel's sets, to delete from them, or to give a new lifetime there. */
+export interface Change extends Pair {
+  readonly kind: "add" | "delete" | "renew";
+  readonly family: Family;
   readonly revision: number;
   /** Only the map's element (fake : real) or only the set's (real); both where it is left out. */
   readonly part?: "map" | "set";
+  /** Whether the fake has stood for another real before: conntrack may know it by that. */
+  readonly isReused?: boolean;
 }
 
 /** Changes that nobody has taken yet, oldest first. */
@@ -33,8 +37,8 @@ export class ChangeLog {
   }
 
   /** Notes a change and returns its revision. */
-  push(kind: Change["kind"], family: Family, fake: Uint8Array, real: Uint8Array): number {
-    this.#pending.push({ kind, family, fake, real, revision: ++this.revision });
+  push(kind: Change["kind"], family: Family, { fake, real }: Pair, isReused = false): number {
+    this.#pending.push({ kind, family, fake, real, revision: ++this.revision, isReused });
     return this.revision;
   }
 

@@ -1,18 +1,20 @@
 /**
- * Which fake for a real: the prefix as a ring of offsets, entered at a hash of the real address and
- * walked in steps that come from a second hash.
+ * Which fake for a real: the prefix as a ring of offsets, entered at a keyed hash of the real address
+ * and walked in steps that come from the same hash.
  *
  * The size of the ring is a power of two and the step odd, so a walk meets every offset once before
- * it meets one again. A real has the same walk on every run, so it gets the same fake after expiry
- * and after a restart unless that is taken. The pool keeps no state: `table.ts` knows what is taken.
+ * it meets one again. With one key a real has the same walk on every run and on every gateway, so it
+ * gets the same fake after expiry, after a restart and from a twin, unless that is taken. The pool
+ * keeps no state: `table.ts` knows what is taken.
  *
  * Never given are the first and the last address of an IPv4 prefix (network and broadcast, RFC 919
  * section 7) and the first of an IPv6 one (Subnet-Router anycast, RFC 4291 section 2.6.1).
  *
  * @module
  */
-import { contains, type Prefix } from "../address.ts";
-import { hashWords, type Width, WORD_LENGTH } from "./index.ts";
+import type { Prefix } from "../address.ts";
+import { type Width, WORD_LENGTH } from "./index.ts";
+import { SipHash } from "./siphash.ts";
 
 const WORD_BITS = WORD_LENGTH * 8;
 /**
@@ -21,11 +23,6 @@ const WORD_BITS = WORD_LENGTH * 8;
  */
 const OFFSET_BITS_MAX = 64;
 
-/** Keys of the hashes, so that an offset's two halves and the step are independent. */
-const KEY_LOW = 0x646f7470;
-const KEY_HIGH = 0x706f6f6c;
-const KEY_STEP = 0x73746570;
-
 /** The fakes of one prefix. */
 export class Pool {
   readonly prefix: Prefix;
@@ -33,17 +30,26 @@ export class Pool {
   /** How many fakes can be given. */
   readonly capacity: number;
   readonly #base: Uint32Array;
+  /** Bits of each word that are the prefix's. */
+  readonly #prefixMasks: Uint32Array;
   /** Bits of an offset that lie in the last word and in the one before it. */
   readonly #lowMask: number;
   readonly #highMask: number;
 
+  readonly #hash: SipHash;
+  readonly #message: Uint8Array;
+
   /**
    * @param prefix with no host bits set; at most /30 for IPv4, /64 for IPv6
+   * @param key of the hash, 16 octets
    */
-  constructor(prefix: Prefix) {
+  constructor(prefix: Prefix, key: Uint8Array) {
     this.prefix = prefix;
     this.width = prefix.family === 4 ? 1 : 4;
     this.#base = wordsOf(prefix.bytes);
+    this.#prefixMasks = this.#base.map((_, i) => ~maskOf((i + 1) * WORD_BITS - prefix.length));
+    this.#hash = new SipHash(key);
+    this.#message = new Uint8Array(prefix.bytes.length);
     const bits = Math.min(prefix.bytes.length * 8 - prefix.length, OFFSET_BITS_MAX);
     this.capacity = 2 ** bits - (prefix.family === 4 ? 2 : 1);
     this.#lowMask = maskOf(bits);
@@ -52,10 +58,10 @@ export class Pool {
 
   /** Whether an address, given as words, lies in the prefix. */
   contains(address: Uint32Array): boolean {
-    const bytes = new Uint8Array(this.width * WORD_LENGTH);
-    const view = new DataView(bytes.buffer);
-    for (let i = 0; i < this.width; i++) view.setUint32(i * WORD_LENGTH, address[i]!);
-    return contains(this.prefix, bytes);
+    for (let i = 0; i < this.width; i++) {
+      if (((address[i]! ^ this.#base[i]!) & this.#prefixMasks[i]!) !== 0) return false;
+    }
+    return true;
   }
 
   /** Whether an address that lies in the prefix is one that may be given. */
@@ -76,13 +82,13 @@ export class Pool {
    */
   choose(real: Uint32Array, fake: Uint32Array, isTaken: (fake: Uint32Array) => boolean): void {
     const last = this.width - 1;
-    const step = hashWords(real, this.width, KEY_STEP) | 1;
-    let low = hashWords(real, this.width, KEY_LOW);
+    const view = new DataView(this.#message.buffer);
+    for (let i = 0; i <= last; i++) view.setUint32(i * WORD_LENGTH, real[i]!);
+    this.#hash.hash(this.#message);
+    const step = this.#hash.high | 1;
+    let low = this.#hash.low;
     for (let i = 0; i <= last; i++) fake[i] = this.#base[i]!;
-    if (this.width === 4) {
-      fake[last - 1] = this.#base[last - 1]! |
-        (hashWords(real, this.width, KEY_HIGH) & this.#highMask);
-    }
+    if (this.width === 4) fake[last - 1]! |= this.#hash.high & this.#highMask;
     for (;; low = (low + step) | 0) {
       fake[last] = this.#base[last]! | (low & this.#lowMask);
       if (this.isUsable(fake) && !isTaken(fake)) return;

@@ -1,18 +1,22 @@
 /**
  * The live mappings of one IP version, one-to-one between real and fake.
  *
- * A mapping lives for a fixed time from its last look-up, so the queue of the living is in the order
- * in which they expire. A mapping that has expired leaves the kernel, but its fake rests: it stays
- * bound to its real address, which gets it back when it is asked for again, and only a pool without
- * an unused fake gives the one that rests longest to another real address, never before its rest is
- * over. Time is a parameter, monotonic, in milliseconds. Each change is noted in the log, whose
- * revision tells when a mapping is safe to hand out. `MAPPINGS_MAX` bounds everything.
+ * A mapping lives for a fixed time from its last look-up or, within a limit, from the last traffic to
+ * its fake, so the queue of the living is in the order in which they expire. A mapping that has
+ * expired leaves the kernel, but its fake rests: it stays bound to its real address, which gets it
+ * back when it is asked for again or when a packet comes for the fake. Only a pool without an unused
+ * fake gives the one that rests longest to another real address, never before its rest is over; where
+ * that is not enough and eviction is allowed, it ends the mapping that was idle longest, if no client
+ * may still use its answer.
+ *
+ * Time is a parameter, monotonic, in milliseconds. Each change is noted in the log, whose revision
+ * tells when a mapping is safe to hand out. `MAPPINGS_MAX` bounds everything.
  *
  * @module
  */
 import { AgeQueue, NONE } from "../age_queue.ts";
 import { ADDRESS_LENGTH, type Family } from "../address.ts";
-import type { ChangeLog } from "./changes.ts";
+import type { Change, ChangeLog, Pair } from "./changes.ts";
 import { RowIndex, Rows, WORD_LENGTH } from "./index.ts";
 import type { Pool } from "./pool.ts";
 
@@ -22,6 +26,9 @@ export const MAPPINGS_MAX = 262_144;
 /** What `lookUp` returns where the pool has no fake to give. */
 export const FULL = -2;
 
+/** Shares of a pool, in percent, whose crossing is worth a word. */
+export const FILL_MARKS = [80, 95] as const;
+
 /** What `Table` is made of. */
 export interface TableOptions {
   readonly pool: Pool;
@@ -29,32 +36,38 @@ export interface TableOptions {
   readonly log: ChangeLog;
   /** How long a mapping lives from its last look-up. */
   readonly ttlMs: number;
+  /** How long traffic can keep a mapping alive from its last look-up; `Infinity` for as long as it flows. */
+  readonly ttlMaxMs: number;
   /** How long a fake rests before another real address may have it. */
   readonly restMs: number;
+  /** How long a client may keep an answer, where a full pool may evict; `Infinity` where it may not. */
+  readonly evictAfterMs: number;
+  /** After how long an element must be renewed in the kernel; `Infinity` where it lives for ever. */
+  readonly renewMs: number;
   /** Key of the look-up hashes, best a random one. */
   readonly hashKey: number;
+  /** Told when the share of living mappings crosses one of `FILL_MARKS` upwards. */
+  readonly onFill?: (percent: number) => void;
 }
 
 /** The mappings of one family. */
 export class Table {
   readonly family: Family;
-  readonly #pool: Pool;
-  readonly #log: ChangeLog;
-  readonly #ttlMs: number;
-  readonly #restMs: number;
+  readonly #options: TableOptions;
   readonly #slotsMax: number;
   readonly #reals: Rows;
   readonly #fakes: Rows;
   readonly #byReal: RowIndex;
   readonly #byFake: RowIndex;
+  /** Those that live, by their last activity; those that rest, by its beginning. */
   readonly #living = new AgeQueue();
   readonly #resting = new AgeQueue();
-  /** By slot: when a living mapping ends or since when a resting one rests; and its revision. */
-  #times = new Float64Array(64);
-  #revisions = new Float64Array(64);
-  #states = new Uint8Array(64);
+  /** Those that live, by when they were added to the kernel. */
+  readonly #inKernel = new AgeQueue();
+  readonly #slots: Slots = new Slots();
   readonly #free: number[] = [];
-  #slots = 0;
+  #slotsUsed = 0;
+  #mark = 0;
   readonly #real: Uint32Array;
   readonly #fake: Uint32Array;
   readonly #isTaken = (fake: Uint32Array) => this.#byFake.find(fake) !== NONE;
@@ -62,10 +75,7 @@ export class Table {
   constructor(options: TableOptions) {
     const { width, prefix, capacity } = options.pool;
     this.family = prefix.family;
-    this.#pool = options.pool;
-    this.#log = options.log;
-    this.#ttlMs = options.ttlMs;
-    this.#restMs = options.restMs;
+    this.#options = options;
     this.#slotsMax = Math.min(capacity, MAPPINGS_MAX);
     this.#reals = new Rows(width);
     this.#fakes = new Rows(width);
@@ -90,16 +100,22 @@ export class Table {
     return this.#slotsMax;
   }
 
-  /** When the next mapping expires unless it is looked up before; `Infinity` without one. */
+  /** When the next mapping expires unless it is used before; `Infinity` without one. */
   get nextExpiryMs(): number {
     const oldest = this.#living.oldest;
-    return oldest === NONE ? Infinity : this.#times[oldest]!;
+    return oldest === NONE ? Infinity : this.#slots.activeMs[oldest]! + this.#options.ttlMs;
+  }
+
+  /** When the next element must be renewed in the kernel; `Infinity` where none must. */
+  get nextRenewalMs(): number {
+    const oldest = this.#inKernel.oldest;
+    return oldest === NONE ? Infinity : this.#slots.addedMs[oldest]! + this.#options.renewMs;
   }
 
   /** Whether an address in a message is inside the prefix of the fakes. */
   holdsFake(view: DataView, offset: number): boolean {
     this.#read(view, offset, this.#real);
-    return this.#pool.contains(this.#real);
+    return this.#options.pool.contains(this.#real);
   }
 
   /**
@@ -110,20 +126,17 @@ export class Table {
   lookUp(view: DataView, offset: number, nowMs: number): number {
     this.#read(view, offset, this.#real);
     const known = this.#byReal.find(this.#real);
-    if (known === NONE) return this.#allocate(nowMs);
-    if (this.#states[known] === State.LIVING) {
-      this.#living.renew(known);
-      this.#times[known] = nowMs + this.#ttlMs;
-    } else {
-      this.#resting.remove(known);
-      this.#revive(known, nowMs);
-    }
-    return known;
+    const slot = known === NONE ? this.#allocate(nowMs) : known;
+    if (slot === FULL) return FULL;
+    if (known !== NONE && this.#isLiving(known)) this.#touch(known, nowMs);
+    else if (known !== NONE) this.#wake(known, nowMs);
+    this.#slots.lookedUpMs[slot] = nowMs;
+    return slot;
   }
 
   /** The revision that the kernel must have reached before this mapping is handed out. */
   revision(slot: number): number {
-    return this.#revisions[slot]!;
+    return this.#slots.revisions[slot]!;
   }
 
   /** Writes the fake address of a mapping over the real one in a message. */
@@ -134,81 +147,154 @@ export class Table {
     }
   }
 
+  /**
+   * Notes that packets were seen for these fakes: a mapping that lives stays alive, within
+   * `ttlMaxMs` of its last look-up; the fake of one that rests goes on resting from now.
+   */
+  noteTraffic(fakes: Iterable<Uint8Array>, nowMs: number): void {
+    for (const fake of fakes) {
+      const slot = this.#findFake(fake);
+      if (slot === NONE) continue;
+      if (!this.#isLiving(slot)) {
+        this.#resting.renew(slot);
+        this.#slots.activeMs[slot] = nowMs;
+      } else if (nowMs - this.#slots.lookedUpMs[slot]! < this.#options.ttlMaxMs) {
+        this.#touch(slot, nowMs);
+      }
+    }
+  }
+
+  /**
+   * Wakes the mapping of a fake that a packet came for after it had expired.
+   *
+   * @returns `"woken"`; `"living"` where the kernel should have known it; `"unknown"` where it is none
+   */
+  restore(fake: Uint8Array, nowMs: number): "woken" | "living" | "unknown" {
+    const slot = this.#findFake(fake);
+    if (slot === NONE) return "unknown";
+    if (this.#isLiving(slot)) return "living";
+    if (nowMs - this.#slots.lookedUpMs[slot]! >= this.#options.ttlMaxMs) return "unknown";
+    this.#wake(slot, nowMs);
+    return "woken";
+  }
+
   /** Lets what has outlived its time rest; returns how many. */
   expire(nowMs: number): number {
     let expired = 0;
-    while (this.nextExpiryMs <= nowMs) {
+    for (; this.nextExpiryMs <= nowMs; expired++) {
       const slot = this.#living.oldest;
-      this.#living.remove(slot);
-      this.#log.push("delete", this.family, this.#fakes.toBytes(slot), this.#reals.toBytes(slot));
+      this.#end(slot);
       this.#rest(slot, nowMs);
-      expired++;
     }
     return expired;
+  }
+
+  /** Renews in the kernel what has been there for long; returns how many. */
+  renew(nowMs: number): number {
+    let renewed = 0;
+    for (; this.nextRenewalMs <= nowMs; renewed++) {
+      const slot = this.#inKernel.oldest;
+      this.#inKernel.renew(slot);
+      this.#slots.addedMs[slot] = nowMs;
+      this.#options.log.push("renew", this.family, this.#pair(slot));
+    }
+    return renewed;
   }
 
   /**
    * Takes over a pair that the kernel has, with a full lifetime and as known there.
    *
+   * @param ageMs for how long the kernel has had it, as far as its own timeout is concerned
    * @returns false where it cannot be one of ours: the fake outside the prefix or never given, the
    * real inside it, or one of the two in another pair
    */
-  adopt(fake: Uint8Array, real: Uint8Array, nowMs: number): boolean {
+  adopt({ fake, real }: Pair, nowMs: number, ageMs = 0): boolean {
     if (fake.length !== ADDRESS_LENGTH[this.family] || real.length !== fake.length) return false;
+    const { pool } = this.#options;
     this.#read(viewOf(fake), 0, this.#fake);
     this.#read(viewOf(real), 0, this.#real);
-    if (!this.#pool.contains(this.#fake) || !this.#pool.isUsable(this.#fake)) return false;
-    if (this.#pool.contains(this.#real)) return false;
+    if (!pool.contains(this.#fake) || !pool.isUsable(this.#fake)) return false;
+    if (pool.contains(this.#real)) return false;
     if (this.#byReal.find(this.#real) !== NONE || this.#isTaken(this.#fake)) return false;
     const slot = this.#takeSlot();
     if (slot === NONE) return false;
     this.#bind(slot);
-    this.#live(slot, nowMs);
-    this.#revisions[slot] = 0;
+    this.#live(slot, nowMs, nowMs - ageMs);
+    this.#slots.lookedUpMs[slot] = nowMs;
+    this.#slots.revisions[slot] = 0;
     return true;
   }
 
   /** Lets the mapping that change `revision` made rest, as the kernel refused it. */
   drop(fake: Uint8Array, revision: number): void {
-    this.#read(viewOf(fake), 0, this.#fake);
-    const slot = this.#byFake.find(this.#fake);
-    if (slot === NONE || this.#revisions[slot] !== revision) return;
-    if (this.#states[slot] !== State.LIVING) return;
+    const slot = this.#findFake(fake);
+    if (slot === NONE || this.#slots.revisions[slot] !== revision || !this.#isLiving(slot)) return;
     this.#living.remove(slot);
-    this.#rest(slot, this.#times[slot]! - this.#ttlMs);
+    this.#inKernel.remove(slot);
+    this.#rest(slot, this.#slots.activeMs[slot]!);
   }
 
-  /** The living pairs as octets, those first that expire first. */
-  *pairs(): Generator<{ fake: Uint8Array; real: Uint8Array; revision: number }> {
-    for (let slot = this.#living.oldest; slot !== NONE; slot = this.#living.after(slot)) {
-      yield {
-        fake: this.#fakes.toBytes(slot),
-        real: this.#reals.toBytes(slot),
-        revision: this.#revisions[slot]!,
-      };
+  /** The mapping that lived longest without a change in the kernel up to a revision, or undefined. */
+  oldestInKernel(revision: number): Pair | undefined {
+    for (let slot = this.#inKernel.oldest; slot !== NONE; slot = this.#inKernel.after(slot)) {
+      if (this.#slots.revisions[slot]! <= revision) return this.#pair(slot);
     }
+    return undefined;
   }
 
-  /** A slot and a fake for `#real`, which has neither. */
+  /**
+   * What turns sets with these elements into what the table says: what is wrong goes, then what is
+   * missing comes. Of a mapping that is there in part, the whole is named again.
+   */
+  difference(pairs: Iterable<Pair>, reals: Iterable<Uint8Array>): Change[] {
+    const { family } = this;
+    const changes: Change[] = [];
+    const found = new Uint8Array(this.#slotsUsed);
+    for (const { fake, real } of pairs) {
+      const slot = this.#findFake(fake);
+      const isOurs = slot !== NONE && this.#isLiving(slot) && this.#findReal(real) === slot;
+      if (isOurs) found[slot]! |= FOUND_PAIR;
+      else changes.push({ kind: "delete", family, fake, real, revision: 0, part: "map" });
+    }
+    for (const real of reals) {
+      const slot = this.#findReal(real);
+      if (slot !== NONE && this.#isLiving(slot)) found[slot]! |= FOUND_REAL;
+      else changes.push({ kind: "delete", family, fake: real, real, revision: 0, part: "set" });
+    }
+    for (let slot = this.#living.oldest; slot !== NONE; slot = this.#living.after(slot)) {
+      if (found[slot] === (FOUND_PAIR | FOUND_REAL)) continue;
+      const revision = this.#slots.revisions[slot]!;
+      changes.push({ kind: "add", family, ...this.#pair(slot), revision });
+    }
+    return changes;
+  }
+
+  /** A living slot for `#real`, which has none, or `FULL`. */
   #allocate(nowMs: number): number {
+    const { pool } = this.#options;
     const isFull = this.#living.size + this.#resting.size >= this.#slotsMax;
     if (isFull && !this.#reclaim(nowMs)) return FULL;
     // A ring that was full has but the one fake that was just freed: no need to walk to it.
-    if (!isFull || this.#slotsMax < this.#pool.capacity) {
-      this.#pool.choose(this.#real, this.#fake, this.#isTaken);
-    }
+    const isReused = isFull && this.#slotsMax === pool.capacity;
+    if (!isReused) pool.choose(this.#real, this.#fake, this.#isTaken);
     const slot = this.#takeSlot();
     this.#bind(slot);
-    this.#revive(slot, nowMs);
+    this.#wakeUp(slot, nowMs, isReused);
     return slot;
   }
 
-  /** Frees the slot that rests longest, its fake in `#fake`; false where its rest is not over. */
+  /** Frees a slot, its fake in `#fake`: the one that rests longest, else one to evict. */
   #reclaim(nowMs: number): boolean {
-    const slot = this.#resting.oldest;
-    if (slot === NONE || nowMs - this.#times[slot]! < this.#restMs) return false;
+    let slot = this.#resting.oldest;
+    if (slot !== NONE && nowMs - this.#slots.activeMs[slot]! >= this.#options.restMs) {
+      this.#resting.remove(slot);
+    } else {
+      slot = this.#living.oldest;
+      const { evictAfterMs } = this.#options;
+      if (slot === NONE || nowMs - this.#slots.activeMs[slot]! < evictAfterMs) return false;
+      this.#end(slot);
+    }
     this.#fakes.get(slot, this.#fake);
-    this.#resting.remove(slot);
     this.#byReal.remove(slot);
     this.#byFake.remove(slot);
     this.#free.push(slot);
@@ -218,9 +304,9 @@ export class Table {
   #takeSlot(): number {
     const freed = this.#free.pop();
     if (freed !== undefined) return freed;
-    if (this.#slots >= this.#slotsMax) return NONE;
-    if (this.#slots === this.#states.length) this.#grow();
-    return this.#slots++;
+    if (this.#slotsUsed >= this.#slotsMax) return NONE;
+    this.#slots.makeRoom(this.#slotsUsed);
+    return this.#slotsUsed++;
   }
 
   #bind(slot: number): void {
@@ -230,44 +316,115 @@ export class Table {
     this.#byFake.add(slot);
   }
 
+  /** Renews a living mapping. */
+  #touch(slot: number, nowMs: number): void {
+    this.#living.renew(slot);
+    this.#slots.activeMs[slot] = nowMs;
+  }
+
+  #wake(slot: number, nowMs: number): void {
+    this.#resting.remove(slot);
+    this.#wakeUp(slot, nowMs, false);
+  }
+
   /** Lets a slot that is in no queue live, in the kernel too. */
-  #revive(slot: number, nowMs: number): void {
-    this.#live(slot, nowMs);
-    const fake = this.#fakes.toBytes(slot);
-    this.#revisions[slot] = this.#log.push("add", this.family, fake, this.#reals.toBytes(slot));
+  #wakeUp(slot: number, nowMs: number, isReused: boolean): void {
+    this.#live(slot, nowMs, nowMs);
+    const { log } = this.#options;
+    this.#slots.revisions[slot] = log.push("add", this.family, this.#pair(slot), isReused);
+    this.#noteFill();
   }
 
-  #live(slot: number, nowMs: number): void {
-    this.#states[slot] = State.LIVING;
-    this.#times[slot] = nowMs + this.#ttlMs;
+  #live(slot: number, nowMs: number, addedMs: number): void {
+    this.#slots.isLiving[slot] = 1;
+    this.#slots.activeMs[slot] = nowMs;
+    this.#slots.addedMs[slot] = addedMs;
     this.#living.push(slot);
+    this.#inKernel.push(slot);
   }
 
-  #rest(slot: number, nowMs: number): void {
-    this.#states[slot] = State.RESTING;
-    this.#times[slot] = nowMs;
+  /** Takes a living mapping out of the kernel. */
+  #end(slot: number): void {
+    this.#living.remove(slot);
+    this.#inKernel.remove(slot);
+    this.#options.log.push("delete", this.family, this.#pair(slot));
+    this.#noteFill();
+  }
+
+  #rest(slot: number, sinceMs: number): void {
+    this.#slots.isLiving[slot] = 0;
+    this.#slots.activeMs[slot] = sinceMs;
     this.#resting.push(slot);
+  }
+
+  #noteFill(): void {
+    const percent = this.#living.size / this.#slotsMax * 100;
+    const mark = FILL_MARKS.findLast((mark) => percent >= mark) ?? 0;
+    if (mark > this.#mark) this.#options.onFill?.(mark);
+    // Below a mark by a little is not worth a second word when it is crossed again.
+    if (mark > this.#mark || percent < this.#mark - FILL_SLACK) this.#mark = mark;
+  }
+
+  #isLiving(slot: number): boolean {
+    return this.#slots.isLiving[slot] === 1;
+  }
+
+  #findFake(fake: Uint8Array): number {
+    if (fake.length !== ADDRESS_LENGTH[this.family]) return NONE;
+    this.#read(viewOf(fake), 0, this.#fake);
+    return this.#byFake.find(this.#fake);
+  }
+
+  #findReal(real: Uint8Array): number {
+    if (real.length !== ADDRESS_LENGTH[this.family]) return NONE;
+    this.#read(viewOf(real), 0, this.#real);
+    return this.#byReal.find(this.#real);
+  }
+
+  #pair(slot: number): Pair {
+    return { fake: this.#fakes.toBytes(slot), real: this.#reals.toBytes(slot) };
   }
 
   #read(view: DataView, offset: number, to: Uint32Array): void {
     for (let i = 0; i < to.length; i++) to[i] = view.getUint32(offset + i * WORD_LENGTH);
   }
+}
 
-  #grow(): void {
-    const length = this.#states.length * 2;
-    const [times, revisions] = [new Float64Array(length), new Float64Array(length)];
-    const states = new Uint8Array(length);
-    times.set(this.#times);
-    revisions.set(this.#revisions);
-    states.set(this.#states);
-    this.#times = times;
-    this.#revisions = revisions;
-    this.#states = states;
+/** What was found of a mapping in the kernel. */
+const FOUND_PAIR = 1;
+const FOUND_REAL = 2;
+
+/** Percent below a mark from which it is crossed anew. */
+const FILL_SLACK = 5;
+
+/** What is kept for each slot, in arrays that grow together. */
+class Slots {
+  isLiving = new Uint8Array(64);
+  /** When it was last looked up or carried traffic; for one that rests, since when it rests. */
+  activeMs = new Float64Array(64);
+  lookedUpMs = new Float64Array(64);
+  addedMs = new Float64Array(64);
+  revisions = new Float64Array(64);
+
+  /** Sees to it that `slot` has a place. */
+  makeRoom(slot: number): void {
+    if (slot < this.isLiving.length) return;
+    const length = this.isLiving.length * 2;
+    const isLiving = new Uint8Array(length);
+    isLiving.set(this.isLiving);
+    this.isLiving = isLiving;
+    this.activeMs = grown(this.activeMs, length);
+    this.lookedUpMs = grown(this.lookedUpMs, length);
+    this.addedMs = grown(this.addedMs, length);
+    this.revisions = grown(this.revisions, length);
   }
 }
 
-/** What a slot that is bound to a pair does. */
-const State = { LIVING: 1, RESTING: 2 } as const;
+function grown(from: Float64Array, length: number): Float64Array<ArrayBuffer> {
+  const to = new Float64Array(length);
+  to.set(from);
+  return to;
+}
 
 function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -8,6 +8,7 @@
  * in the way), or nft failed altogether, the kernel is read and brought back to what the tables say
  * before anyone is answered. While that fails too, nobody gets a fake: `isCommitted` is false for
  * every revision, waiting replies are told so at once, and it is tried again after a pause.
+ * `check` and `verify` find out what someone else has done to the sets, between two batches.
  *
  * No `Deno.`, no clock: the nft process and the pause are given.
  *
@@ -16,7 +17,7 @@
 import type { Family } from "../address.ts";
 import type { Change, ChangeLog } from "../nat/changes.ts";
 import type { Table } from "../nat/table.ts";
-import { changesToScript, FAMILIES } from "./script.ts";
+import { changesToScript, checkScript, FAMILIES, type KernelPair } from "./script.ts";
 
 /** The most changes in one transaction; Netlink answers a much larger one `Message too long`. */
 export const BATCH_CHANGES_MAX = 1_000;
@@ -34,7 +35,7 @@ export type NftResult =
 
 /** What the kernel holds of one IP version. */
 export interface KernelState {
-  readonly pairs: readonly { fake: Uint8Array; real: Uint8Array }[];
+  readonly pairs: readonly KernelPair[];
   readonly reals: readonly Uint8Array[];
 }
 
@@ -44,6 +45,8 @@ export interface Nft {
   run(script: string, size: number): Promise<NftResult>;
   /** Reads sets and maps; rejects with an `Error` where it cannot. */
   read(family: Family): Promise<KernelState>;
+  /** Makes the kernel forget the connections to these fakes, as far as it can. */
+  forget(fakes: readonly Uint8Array[]): Promise<void>;
 }
 
 /** What a `Committer` is made of. */
@@ -53,6 +56,8 @@ export interface CommitterOptions {
   readonly table: string;
   readonly log: ChangeLog;
   readonly tables: Readonly<Record<Family, Table>>;
+  /** After how many seconds the kernel forgets an element; `Infinity` where it does not. */
+  readonly timeoutS: number;
   /** Resolves when a failed attempt may be repeated; false to give up, at the end of the program. */
   readonly pause: () => Promise<boolean>;
   /** Told what went wrong, in words for an admin; called as often as it happens. */
@@ -83,6 +88,10 @@ export class Committer {
   #settled = 0;
   #state: State = "in step";
   #running: Promise<void> | undefined;
+  #isCheckDue = false;
+  #isVerifyDue = false;
+  /** When what the kernel holds is to be taken over; undefined once that is done. */
+  #adoptMs: number | undefined;
 
   constructor(options: CommitterOptions) {
     this.#options = options;
@@ -108,8 +117,7 @@ export class Committer {
 
   /** Starts bringing over what has changed, unless that is under way or nothing has. */
   start(): void {
-    const isQuiet = this.#state === "in step" && this.#options.log.size === 0;
-    if (this.#running !== undefined || isQuiet) return;
+    if (this.#running !== undefined || this.#isQuiet) return;
     this.#running = this.#run().finally(() => {
       this.#running = undefined;
     });
@@ -120,38 +128,58 @@ export class Committer {
     while (this.#running !== undefined) await this.#running;
   }
 
-  /** Takes it that the kernel may not be as the tables say, and mends that. */
-  resync(): void {
-    if (this.#state === "in step") this.#state = "in doubt";
+  /** Whether the kernel is as the tables say and nobody wants to know more. */
+  get #isQuiet(): boolean {
+    return this.#state === "in step" && this.#options.log.size === 0 &&
+      !this.#isCheckDue && !this.#isVerifyDue;
+  }
+
+  /**
+   * Looks whether the mappings that were in the kernel for longest still are. It costs two look-ups
+   * in nft, and finds that a set was flushed or the table replaced.
+   */
+  check(): Promise<void> {
+    this.#isCheckDue = true;
     this.start();
+    return this.idle();
+  }
+
+  /** Reads the sets, however large, and mends whatever is not as the tables say. */
+  verify(): Promise<void> {
+    this.#isVerifyDue = true;
+    this.start();
+    return this.idle();
   }
 
   /**
    * Takes over the pairs that the kernel has from an earlier run, and removes what is none of ours.
-   * To be called once, before anything else.
+   * To be called once, before anything else; until it is done, replies with fakes wait.
    *
-   * @throws {Error} where the sets cannot be read, or nft is unavailable
+   * @returns how many pairs were taken over
    */
   async adopt(nowMs: number): Promise<number> {
-    const states = await this.#read();
-    let adopted = 0;
-    for (const family of FAMILIES) {
-      for (const { fake, real } of states[family].pairs) {
-        if (this.#options.tables[family].adopt(fake, real, nowMs)) adopted++;
-      }
-    }
-    await this.#reconcile(states);
-    return adopted;
+    const { tables } = this.#options;
+    this.#state = "in doubt";
+    this.#adoptMs = nowMs;
+    this.start();
+    await this.idle();
+    return tables[4].size + tables[6].size;
   }
 
   async #run(): Promise<void> {
     const { log } = this.#options;
     // A turn of the event loop, so that what came in together is committed together.
     await Promise.resolve();
-    while (this.#state !== "in step" || log.size > 0) {
+    while (!this.#isQuiet) {
       try {
-        if (this.#state === "in step") await this.#commitNext();
-        if (this.#state !== "in step") await this.#reconcile(await this.#read());
+        if (this.#state === "in step" && log.size > 0) await this.#commitNext();
+        if (this.#state === "in step" && this.#isCheckDue) await this.#look();
+        if (this.#state !== "in step" || this.#isVerifyDue) {
+          this.#isVerifyDue = false;
+          const states = await this.#read();
+          this.#takeOver(states);
+          await this.#reconcile(states);
+        }
         this.#state = "in step";
       } catch (error) {
         this.#fail(error instanceof Error ? error.message : String(error));
@@ -163,8 +191,28 @@ export class Committer {
   async #commitNext(): Promise<void> {
     const batch = this.#options.log.take(BATCH_CHANGES_MAX);
     const revision = batch.at(-1)?.revision ?? this.#settled;
+    await this.#forget(batch);
     if (await this.#apply(batch, true)) this.#settle(revision);
     else this.#state = "in doubt";
+  }
+
+  /** Ends what conntrack knows of fakes that get another real, before they get it. */
+  async #forget(changes: readonly Change[]): Promise<void> {
+    const reused = changes.filter(({ kind, isReused }) => kind === "add" && isReused);
+    if (reused.length > 0) await this.#options.nft.forget(reused.map(({ fake }) => fake));
+  }
+
+  async #look(): Promise<void> {
+    this.#isCheckDue = false;
+    const { nft, table, tables, report } = this.#options;
+    const pairs = FAMILIES.map((family) => tables[family].oldestInKernel(this.#settled))
+      .filter((pair) => pair !== undefined);
+    if (pairs.length === 0) return;
+    const result = await nft.run(checkScript(table, pairs), pairs.length);
+    if (result.kind === "done") return;
+    if (result.kind === "unavailable") throw new NftUnavailable(result.message);
+    report(`Somebody else has changed the kernel's sets: ${result.message}`);
+    this.#state = "in doubt";
   }
 
   async #read(): Promise<Record<Family, KernelState>> {
@@ -172,13 +220,35 @@ export class Committer {
     return { 4: await nft.read(4), 6: await nft.read(6) };
   }
 
+  #takeOver(states: Record<Family, KernelState>): void {
+    const nowMs = this.#adoptMs;
+    if (nowMs === undefined) return;
+    this.#adoptMs = undefined;
+    const { tables, timeoutS } = this.#options;
+    for (const family of FAMILIES) {
+      for (const pair of states[family].pairs) {
+        const { expiresS = timeoutS } = pair;
+        const ageMs = expiresS === Infinity ? 0 : (timeoutS - expiresS) * 1_000;
+        tables[family].adopt(pair, nowMs, ageMs);
+      }
+    }
+  }
+
   /** Brings the kernel from the states just read to what the tables say. */
   async #reconcile(states: Record<Family, KernelState>): Promise<void> {
     const { log, tables } = this.#options;
     // The tables already say what the log has, and the difference is to them.
     const upTo = log.revision;
-    log.takeAll();
-    const changes = FAMILIES.flatMap((family) => difference(tables[family], states[family]));
+    const pending = log.takeAll();
+    const changes = FAMILIES.flatMap((family) =>
+      tables[family].difference(states[family].pairs, states[family].reals)
+    );
+    if (this.#state === "in step" && changes.length > pending.length) {
+      this.#options.report(
+        `Somebody else has changed the kernel's sets: ${changes.length} elements are to be mended`,
+      );
+    }
+    await this.#forget(pending);
     for (let i = 0; i < changes.length; i += BATCH_CHANGES_MAX) {
       await this.#apply(changes.slice(i, i + BATCH_CHANGES_MAX), false);
     }
@@ -213,7 +283,7 @@ export class Committer {
 
   #refuse(change: Change, message: string): void {
     this.#options.report(`nft refused to ${change.kind} one mapping: ${message}`);
-    if (change.kind === "delete") return;
+    if (change.kind !== "add") return;
     this.#refused.add(change.revision);
     this.#options.tables[change.family].drop(change.fake, change.revision);
   }
@@ -245,29 +315,4 @@ export class Committer {
  */
 function isDrift(message: string): boolean {
   return /No such file or directory|File exists|does not exist/.test(message);
-}
-
-/** What turns the kernel's state into the table's: what is wrong goes, then what is missing comes. */
-function difference(table: Table, state: KernelState): Change[] {
-  const { family } = table;
-  const pairs = [...table.pairs()];
-  const realByFake = new Map(pairs.map(({ fake, real }) => [fake.join(), real.join()]));
-  const reals = new Set(realByFake.values());
-  const keptFakes = new Set<string>();
-  const keptReals = new Set<string>();
-  const changes: Change[] = [];
-  for (const { fake, real } of state.pairs) {
-    if (realByFake.get(fake.join()) === real.join()) keptFakes.add(fake.join());
-    else changes.push({ kind: "delete", family, fake, real, revision: 0, part: "map" });
-  }
-  for (const real of state.reals) {
-    if (reals.has(real.join())) keptReals.add(real.join());
-    else changes.push({ kind: "delete", family, fake: real, real, revision: 0, part: "set" });
-  }
-  for (const pair of pairs) {
-    if (keptFakes.has(pair.fake.join()) && keptReals.has(pair.real.join())) continue;
-    // Of both the one that is there is named again, which nft accepts.
-    changes.push({ kind: "add", family, ...pair });
-  }
-  return changes;
 }

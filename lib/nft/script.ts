@@ -10,13 +10,20 @@
  * @module
  */
 import { type Family, parseAddress } from "../address.ts";
-import type { Change } from "../nat/changes.ts";
+import type { Change, Pair } from "../nat/changes.ts";
 
-/** The set of real addresses and the map from fake to real, by IP version. */
-export const SET_NAMES: Readonly<Record<Family, { set: string; map: string }>> = {
-  4: { set: "nat_addr", map: "nat_map" },
-  6: { set: "nat_addr6", map: "nat_map6" },
-};
+/**
+ * The set of real addresses and the map from fake to real, by IP version, which dotp fills; and the
+ * sets of fakes that carried packets and of fakes that stood for nothing when a packet came, which the
+ * rules fill.
+ */
+export const SET_NAMES = {
+  4: { set: "nat_addr", map: "nat_map", seen: "nat_seen", missed: "nat_missed" },
+  6: { set: "nat_addr6", map: "nat_map6", seen: "nat_seen6", missed: "nat_missed6" },
+} as const;
+
+/** The sets that the rules fill. A table without them works, but tells less. */
+export type NoteSet = "seen" | "missed";
 
 /** The datatype of an address in nft, by IP version. */
 export const DATATYPES: Readonly<Record<Family, string>> = { 4: "ipv4_addr", 6: "ipv6_addr" };
@@ -28,6 +35,31 @@ export const FAMILIES: readonly Family[] = [4, 6];
 interface Net {
   readonly deleted: Map<string, string>;
   readonly added: Map<string, string>;
+  /** Keys that are deleted and added again on purpose, for a new lifetime. */
+  readonly renewed: Set<string>;
+}
+
+/** A pair as the kernel holds it. */
+export interface KernelPair extends Pair {
+  /** Seconds until the kernel forgets it by itself; undefined where it does not. */
+  readonly expiresS?: number;
+}
+
+/** A fake in a set that the rules fill. */
+export interface KernelNote {
+  readonly fake: Uint8Array;
+  /** Seconds since it was noted last. */
+  readonly ageS: number;
+}
+
+/** What the listed table is made of. */
+export interface TableShape {
+  /** What is wrong with it, or undefined. */
+  readonly problem: string | undefined;
+  /** After how many seconds the kernel forgets an element; `Infinity` where it does not. */
+  readonly timeoutS: number;
+  /** Which of the sets that the rules fill are there for both IP versions. */
+  readonly notes: ReadonlySet<NoteSet>;
 }
 
 /**
@@ -54,6 +86,21 @@ export function changesToScript(table: string, changes: readonly Change[]): stri
   return [...deletions, ...commands].join(";");
 }
 
+/**
+ * A line that nft accepts only where these pairs are in the kernel, in map and set.
+ *
+ * @param pairs at most one of each IP version
+ */
+export function checkScript(table: string, pairs: readonly Pair[]): string {
+  return pairs.flatMap(({ fake, real }) => {
+    const { set, map } = SET_NAMES[fake.length === 4 ? 4 : 6];
+    return [
+      `get element inet ${table} ${map} {${toText(fake)}}`,
+      `get element inet ${table} ${set} {${toText(real)}}`,
+    ];
+  }).join(";");
+}
+
 /** A transaction that adds an element to each set and map and takes it away again. */
 export function probeScript(table: string, unusedFakes: readonly Uint8Array[]): string {
   const changes = unusedFakes.map((address): Change => ({
@@ -77,13 +124,38 @@ export function listSetArgs(table: string, family: Family): string[] {
   return ["-j", "list", "set", "inet", table, SET_NAMES[family].set];
 }
 
+/** The arguments with which `nft` lists a set that the rules fill, as JSON. */
+export function listNotesArgs(table: string, family: Family, notes: NoteSet): string[] {
+  return ["-j", "list", "set", "inet", table, SET_NAMES[family][notes]];
+}
+
+/** The arguments with which `conntrack` forgets the connections to a fake; also a line of its file. */
+export function forgetArgs(fake: Uint8Array): string[] {
+  return ["-D", "-f", fake.length === 4 ? "ipv4" : "ipv6", "-d", toText(fake)];
+}
+
 /** The arguments with which `nft` lists one map, as JSON. */
 export function listMapArgs(table: string, family: Family): string[] {
   return ["-j", "list", "map", "inet", table, SET_NAMES[family].map];
 }
 
-/** What is wrong with the table that `listTableArgs` listed, or undefined. */
-export function tableProblem(table: string, listed: string): string | undefined {
+/** What the table is made of that `listTableArgs` listed. */
+export function tableShape(table: string, listed: string): TableShape {
+  const sets = objectsOf(listed).map((object) => object["set"] ?? object["map"]).filter(isRecord);
+  const names = new Set(sets.map((set) => set["name"]));
+  const ours = new Set<unknown>(FAMILIES.flatMap((f) => [SET_NAMES[f].set, SET_NAMES[f].map]));
+  const timeouts = sets.filter((set) => ours.has(set["name"]))
+    .map((set) => set["timeout"]).filter((timeout) => typeof timeout === "number");
+  const notes = (["seen", "missed"] as const)
+    .filter((note) => FAMILIES.every((family) => names.has(SET_NAMES[family][note])));
+  return {
+    problem: tableProblem(table, listed),
+    timeoutS: Math.min(Infinity, ...timeouts),
+    notes: new Set(notes),
+  };
+}
+
+function tableProblem(table: string, listed: string): string | undefined {
   const objects = objectsOf(listed);
   for (const family of FAMILIES) {
     const { set, map } = SET_NAMES[family];
@@ -107,18 +179,34 @@ export function tableProblem(table: string, listed: string): string | undefined 
 /** The elements of a listed set as octets. An element that is no single address is left out. */
 export function setElements(listed: string): Uint8Array[] {
   return elementsOf(listed).flatMap((element) => {
-    const address = toBytes(element);
+    const address = toBytes(unwrap(element));
     return address === undefined ? [] : [address];
   });
 }
 
+/** The elements of a listed set that the rules fill, and when they were noted. */
+export function noteElements(listed: string): KernelNote[] {
+  const set = objectsOf(listed).map((object) => object["set"]).find(isRecord);
+  const timeoutS = set?.["timeout"];
+  return elementsOf(listed).flatMap((element) => {
+    const fake = toBytes(unwrap(element));
+    if (fake === undefined) return [];
+    const expiresS = expiryOf(element);
+    const isTimed = typeof timeoutS === "number" && expiresS !== undefined;
+    return [{ fake, ageS: isTimed ? timeoutS - expiresS : 0 }];
+  });
+}
+
 /** The elements of a listed map as octets. */
-export function mapElements(listed: string): { fake: Uint8Array; real: Uint8Array }[] {
+export function mapElements(listed: string): KernelPair[] {
   return elementsOf(listed).flatMap((element) => {
     if (!Array.isArray(element)) return [];
-    const fake = toBytes(element[0]);
-    const real = toBytes(element[1]);
-    return fake === undefined || real === undefined ? [] : [{ fake, real }];
+    const [key, value]: unknown[] = element;
+    const fake = toBytes(unwrap(key));
+    const real = toBytes(unwrap(value));
+    if (fake === undefined || real === undefined) return [];
+    const expiresS = expiryOf(key);
+    return [{ fake, real, ...(expiresS === undefined ? {} : { expiresS }) }];
   });
 }
 
@@ -134,13 +222,18 @@ function elements(
 
 /** What remains of additions and deletions, in order, of elements by key. */
 function netOf(steps: [Change["kind"], key: string, value: string][]): Net {
-  const net: Net = { deleted: new Map(), added: new Map() };
+  const net: Net = { deleted: new Map(), added: new Map(), renewed: new Set() };
   for (const [kind, key, value] of steps) {
     if (kind === "add") net.added.set(key, value);
-    else if (!net.added.delete(key)) net.deleted.set(key, value);
+    else if (kind === "delete" && !net.added.delete(key)) net.deleted.set(key, value);
+    else if (kind === "renew" && !net.added.has(key)) {
+      net.deleted.set(key, value);
+      net.added.set(key, value);
+      net.renewed.add(key);
+    }
   }
   for (const [key, value] of net.added) {
-    if (net.deleted.get(key) !== value) continue;
+    if (net.deleted.get(key) !== value || net.renewed.has(key)) continue;
     net.deleted.delete(key);
     net.added.delete(key);
   }
@@ -170,16 +263,22 @@ function objectsOf(listed: string): Record<string, unknown>[] {
 function elementsOf(listed: string): unknown[] {
   for (const object of objectsOf(listed)) {
     const set = object["set"] ?? object["map"];
-    if (isRecord(set) && Array.isArray(set["elem"])) return set["elem"].map(unwrap);
+    if (isRecord(set) && Array.isArray(set["elem"])) return set["elem"];
   }
   return [];
 }
 
 /** An element that carries a timeout, a counter or a comment stands as `{"elem": {"val": …}}`. */
 function unwrap(element: unknown): unknown {
-  if (Array.isArray(element)) return element.map(unwrap);
   if (!isRecord(element) || !isRecord(element["elem"])) return element;
   return element["elem"]["val"];
+}
+
+/** Seconds until an element is gone, or undefined. */
+function expiryOf(element: unknown): number | undefined {
+  if (!isRecord(element) || !isRecord(element["elem"])) return undefined;
+  const expires = element["elem"]["expires"];
+  return typeof expires === "number" ? expires : undefined;
 }
 
 function toBytes(element: unknown): Uint8Array | undefined {

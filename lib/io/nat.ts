@@ -1,0 +1,123 @@
+/**
+ * The NAT state as a running whole: the two tables, what brings them into the kernel, and what keeps
+ * both together.
+ *
+ * @module
+ */
+import type { Family } from "../address.ts";
+import type { Config } from "../config.ts";
+import { ChangeLog } from "../nat/changes.ts";
+import { Pool } from "../nat/pool.ts";
+import { KEY_LENGTH } from "../nat/siphash.ts";
+import { Table } from "../nat/table.ts";
+import { Committer } from "../nft/committer.ts";
+import type { TableShape } from "../nft/script.ts";
+import { nowMs } from "./alarm.ts";
+import { forgetConnections, hasConntrack } from "./conntrack.ts";
+import { Keeper } from "./keeper.ts";
+import { log, RateLimit } from "./log.ts";
+import type { NftProgram } from "./nft.ts";
+
+/** Pause before a failed attempt to reach the kernel is repeated. */
+const RETRY_MS = 1_000;
+/** How many lifetimes a fake rests, and how many where connections to it cannot be forgotten. */
+const REST_LIFETIMES = { withConntrack: 1, without: 5 } as const;
+/** Share of the kernel's own timeout after which an element is renewed. */
+const RENEW_SHARE = 1 / 2;
+
+/** The NAT state and who looks after it. */
+export interface Nat {
+  readonly tables: Readonly<Record<Family, Table>>;
+  readonly committer: Committer;
+  readonly keeper: Keeper;
+  /** Takes over what an earlier run has left in the kernel; replies with fakes wait for it. */
+  adopt(): Promise<void>;
+  /** Looks after it no more; a batch that is under way goes on. */
+  stop(): void;
+}
+
+/** Makes the NAT state for a table of that shape. */
+export async function makeNat(config: Config, nft: NftProgram, shape: TableShape): Promise<Nat> {
+  const changes = new ChangeLog();
+  const tables = await makeTables(config, changes, shape);
+  const { pause, giveUp } = makeRetry();
+  const limit = new RateLimit();
+  const report = (problem: string) =>
+    limit.run(problem, (more) => log.warning("{problem}{more}", { problem, more }));
+  const committer = new Committer({
+    nft: {
+      run: (script, size) => nft.run(script, size),
+      read: (family) => nft.read(family),
+      forget: (fakes) =>
+        forgetConnections(fakes).catch((error) => report(`conntrack: ${error.message}`)),
+    },
+    table: config.table,
+    log: changes,
+    tables,
+    timeoutS: shape.timeoutS,
+    pause,
+    report,
+  });
+  const keeper = new Keeper({ config, tables, committer, nft, notes: shape.notes });
+  return {
+    tables,
+    committer,
+    keeper,
+    adopt: async () => {
+      const adopted = await committer.adopt(nowMs());
+      if (adopted > 0) log.info("took over {adopted} mappings from the kernel", { adopted });
+      keeper.check();
+    },
+    stop: () => {
+      giveUp();
+      keeper.stop();
+    },
+  };
+}
+
+async function makeTables(
+  config: Config,
+  changes: ChangeLog,
+  shape: TableShape,
+): Promise<Record<Family, Table>> {
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(config.poolKey));
+  const key = new Uint8Array(digest).slice(0, KEY_LENGTH);
+  const canForget = await hasConntrack();
+  const rest = canForget ? REST_LIFETIMES.withConntrack : REST_LIFETIMES.without;
+  if (!canForget) {
+    log.info(
+      "conntrack cannot be run: a fake rests {rest} times as long before it is used again",
+      { rest },
+    );
+  }
+  const ttlMs = config.natTtl * 1_000;
+  const hashKey = crypto.getRandomValues(new Int32Array(1))[0]!;
+  const make = (family: Family) =>
+    new Table({
+      pool: new Pool(config.prefixes[family], key),
+      log: changes,
+      ttlMs,
+      ttlMaxMs: config.natMaxTtl === 0 ? Infinity : config.natMaxTtl * 1_000,
+      restMs: ttlMs * rest,
+      evictAfterMs: config.poolFull === "evict" ? ttlMs / 2 : Infinity,
+      renewMs: shape.timeoutS * 1_000 * RENEW_SHARE,
+      hashKey,
+      onFill: (percent) =>
+        log.warning("{percent} % of the fake IPv{family} addresses are in use", {
+          percent,
+          family,
+        }),
+    });
+  return { 4: make(4), 6: make(6) };
+}
+
+/** A pause before each further attempt, which can be cut short for good. */
+function makeRetry(): { pause: () => Promise<boolean>; giveUp: () => void } {
+  const over = Promise.withResolvers<false>();
+  const pause = () => {
+    const { promise, resolve } = Promise.withResolvers<true>();
+    const timer = setTimeout(resolve, RETRY_MS, true);
+    return Promise.race([promise, over.promise]).finally(() => clearTimeout(timer));
+  };
+  return { pause, giveUp: () => over.resolve(false) };
+}
