@@ -23,6 +23,9 @@ import type { QueryParts } from "./dns/reply.ts";
 /** Queries under way at once; it stops a flood of queries while the upstream is silent. */
 export const IN_FLIGHT_MAX = 32_768;
 
+/** Queries of one client under way at once; it stops one that would take every place. */
+export const CLIENT_IN_FLIGHT_MAX = 2_048;
+
 /** How long a reply is awaited. */
 export const UPSTREAM_TIMEOUT_MS = 5_000;
 
@@ -80,11 +83,18 @@ export class InFlight<Peer> {
   readonly #free: number[] = [];
   readonly #byKey = new Map<number, number>();
   readonly #queue = new AgeQueue();
+  /** How many queries each client has under way. */
+  readonly #byClient = new Map<string, number>();
   readonly #randomId: () => number;
+  readonly #clientOf: (peer: Peer) => string;
 
-  /** @param randomId a number from 0 to 65535 that nobody can guess */
-  constructor(randomId: () => number) {
+  /**
+   * @param randomId a number from 0 to 65535 that nobody can guess
+   * @param clientOf what tells one client from another, best without the port
+   */
+  constructor(randomId: () => number, clientOf: (peer: Peer) => string) {
     this.#randomId = randomId;
+    this.#clientOf = clientOf;
   }
 
   /** How many queries are under way. */
@@ -102,10 +112,13 @@ export class InFlight<Peer> {
    * Notes a query that is about to be sent.
    *
    * @param socket a small number for the socket it goes out on
-   * @returns the id to send it under, or `NONE` where too many are under way
+   * @returns the id to send it under, or `NONE` where too many are under way, in all or of this client
    */
   open(socket: number, query: Query<Peer>, nowMs: number): number {
-    if (this.#queue.size >= IN_FLIGHT_MAX) return NONE;
+    const client = this.#clientOf(query.peer);
+    const ofClient = this.#byClient.get(client) ?? 0;
+    if (this.#queue.size >= IN_FLIGHT_MAX || ofClient >= CLIENT_IN_FLIGHT_MAX) return NONE;
+    this.#byClient.set(client, ofClient + 1);
     let key: number;
     do key = socket * IDS + this.#randomId(); while (this.#byKey.has(key));
     const slot = this.#free.pop() ?? this.#pending.length;
@@ -154,6 +167,10 @@ export class InFlight<Peer> {
   #close(slot: number): PendingQuery<Peer> {
     const pending = this.#pending[slot]!;
     this.#byKey.delete(pending.key);
+    const client = this.#clientOf(pending.peer);
+    const others = (this.#byClient.get(client) ?? 0) - 1;
+    if (others > 0) this.#byClient.set(client, others);
+    else this.#byClient.delete(client);
     this.#queue.remove(slot);
     this.#free.push(slot);
     return pending;

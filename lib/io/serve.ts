@@ -75,7 +75,7 @@ export async function serve(config: Config): Promise<Server> {
 function connect(config: Config, nft: NftProgram, nat: Nat): Server {
   const { tables, committer, keeper } = nat;
   const random = randomNumbers();
-  const inFlight = new InFlight<Peer>(random);
+  const inFlight = new InFlight<Peer>(random, ({ hostname }) => hostname);
   const ttlMax = Math.floor(config.natTtl / 2);
   const rewriter = new Rewriter(new DomainTree(config.domains), tables, ttlMax);
   const onError = reporter();

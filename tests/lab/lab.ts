@@ -206,7 +206,8 @@ export class Lab implements AsyncDisposable {
     const text = await this.exec("gateway", "nft", "list", "table", "inet", table);
     const maps = new Map<string, string>();
     const sets = new Set<string>();
-    for (const [, kind, body = ""] of text.matchAll(/^\t(set|map) \S+ \{\n([^}]*\}?)/gm)) {
+    const ours = /^\t(set|map) nat_(?:addr|map)6? \{\n([^}]*\}?)/gm;
+    for (const [, kind, body = ""] of text.matchAll(ours)) {
       const elements = body.match(/elements = \{([^}]*)\}/)?.[1] ?? "";
       for (const element of elements.split(",").map((part) => part.trim()).filter(Boolean)) {
         const [key = "", value = ""] = element.split(" : ").map((part) => part.split(" ")[0] ?? "");
