@@ -5,7 +5,7 @@
  */
 import { overlaps, parsePrefix, prefixToText } from "../address.ts";
 import type { Config, Endpoint } from "../config.ts";
-import { FAMILIES, probeScript, type TableShape, tableShape } from "../nft/script.ts";
+import { FAMILIES, probeScript, tableProblem } from "../nft/script.ts";
 import type { NftProgram } from "./nft.ts";
 
 /** Why dotp cannot start, and what would mend it, in one line. */
@@ -37,34 +37,27 @@ export async function checkPermissions(config: Config): Promise<void> {
 }
 
 /**
- * Sees to it that nft is there and permitted and that the table has the sets and maps that dotp fills.
+ * Sees to it that nft is there and permitted and that dotp may write to the table: adds an element to
+ * each set and map and takes it away, all in one transaction. The elements are the first addresses of
+ * the prefixes, which are never given as fakes. Nothing is listed unless that fails, as to list a
+ * table of many elements takes nft seconds.
  *
  * @throws {StartError}
  */
-export async function checkTable(config: Config, nft: NftProgram): Promise<TableShape> {
-  let listed: string;
-  try {
-    listed = await nft.listTable();
-  } catch (error) {
-    throw new StartError(nftProblem(config.table, (error as Error).message), { cause: error });
-  }
-  const shape = tableShape(config.table, listed);
-  if (shape.problem !== undefined) {
-    throw new StartError(`${shape.problem}: delete the table and load rules.nft: nft -f rules.nft`);
-  }
-  return shape;
-}
-
-/**
- * Sees to it that dotp may write: adds an element to each set and map and takes it away, all in one
- * transaction. The elements are the first addresses of the prefixes, which are never given as fakes.
- *
- * @throws {StartError}
- */
-export async function checkWrite(config: Config, nft: NftProgram): Promise<void> {
+export async function checkTable(config: Config, nft: NftProgram): Promise<void> {
+  const { table } = config;
   const unused = FAMILIES.map((family) => config.prefixes[family].bytes);
-  const result = await nft.run(probeScript(config.table, unused), unused.length);
-  if (result.kind !== "done") throw new StartError(nftProblem(config.table, result.message));
+  const result = await nft.run(probeScript(table, unused), unused.length);
+  if (result.kind === "done") return;
+  if (result.kind === "unavailable") throw new StartError(nftProblem(table, result.message));
+  let problem: string | undefined;
+  try {
+    problem = tableProblem(table, await nft.listTable());
+  } catch (error) {
+    throw new StartError(nftProblem(table, (error as Error).message), { cause: error });
+  }
+  if (problem === undefined) throw new StartError(nftProblem(table, result.message));
+  throw new StartError(`${problem}: delete the table and load rules.nft: nft -f rules.nft`);
 }
 
 /** Warnings about the prefixes, a line each. */

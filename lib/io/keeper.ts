@@ -3,22 +3,28 @@
  * forget, and looks for what nobody tells dotp: traffic to a fake, packets to a fake that stands for
  * nothing, sets that somebody else has changed.
  *
- * All of it is paced so that it costs next to nothing: one small look a second while there are
- * mappings, the listing of whole sets no more than a hundredth of the time.
+ * All of it is paced so that it costs next to nothing. Each second, while there are mappings, those
+ * that were in the kernel for longest are added anew, which fails where somebody has flushed the sets
+ * or taken one of them out; no look-up in nft is as cheap, since nft reads a whole set to find one
+ * element. Small sets are also read whole, for no more than a hundredth of the time.
  *
  * @module
  */
 import type { Config } from "../config.ts";
 import type { Family } from "../address.ts";
 import type { Committer } from "../nft/committer.ts";
-import { FAMILIES, type NoteSet } from "../nft/script.ts";
+import { FAMILIES, type KernelNote, type NoteSet } from "../nft/script.ts";
 import type { Table } from "../nat/table.ts";
 import { Alarm, nowMs } from "./alarm.ts";
-import { log, RateLimit } from "./log.ts";
+import { log } from "./log.ts";
 import type { NftProgram } from "./nft.ts";
 
 /** How often dotp looks after the kernel while there are mappings. */
 export const ROUND_MS = 1_000;
+/** Mappings of each IP version that are added anew in a round. */
+const RENEWED_PER_ROUND = 8;
+/** Up to so many mappings the sets are read whole; larger ones would take nft too much memory. */
+export const VERIFY_MAPPINGS_MAX = 2_000;
 /** Rounds between two looks at the fakes that were asked for in vain. */
 const ROUNDS_TO_MISSES = 2;
 /** How much longer than a listing of the sets took is the time until the next one. */
@@ -36,8 +42,6 @@ export interface KeeperOptions {
   readonly tables: Readonly<Record<Family, Table>>;
   readonly committer: Committer;
   readonly nft: NftProgram;
-  /** Which of the sets that the rules fill are there. */
-  readonly notes: ReadonlySet<NoteSet>;
 }
 
 /** Looks after mappings and kernel. */
@@ -47,7 +51,8 @@ export class Keeper {
   readonly #ttlMs: number;
   readonly #expiry: Alarm;
   readonly #rounds: Alarm;
-  readonly #limit = new RateLimit();
+  /** Sets that could not be read last time, as the rules in use may have none. */
+  readonly #unreadable = new Set<NoteSet>();
   #round = 0;
   #nextVerifyMs = 0;
   #misses = new Map<string, number>();
@@ -100,9 +105,12 @@ export class Keeper {
 
   async #lookAround(): Promise<void> {
     const { committer } = this.#options;
-    await committer.check();
+    for (const table of this.#both) table.renew(nowMs(), RENEWED_PER_ROUND);
+    committer.start();
+    await committer.idle();
     if (++this.#round % ROUNDS_TO_MISSES === 0) await this.#restoreMissed();
-    if (nowMs() < this.#nextVerifyMs) return;
+    const mappings = this.#both.reduce((sum, table) => sum + table.size, 0);
+    if (mappings > VERIFY_MAPPINGS_MAX || nowMs() < this.#nextVerifyMs) return;
     const startMs = nowMs();
     await committer.verify();
     this.#nextVerifyMs = nowMs() + (nowMs() - startMs) * VERIFY_SHARE;
@@ -127,19 +135,23 @@ export class Keeper {
     if (isLost) await committer.verify();
   }
 
-  async #readNotes(set: NoteSet): Promise<[Table, { fake: Uint8Array; ageS: number }[]][]> {
-    const { notes, nft } = this.#options;
-    if (!notes.has(set)) return [];
+  /** What the rules have noted of each IP version that has mappings. */
+  async #readNotes(set: NoteSet): Promise<[Table, KernelNote[]][]> {
+    const { nft } = this.#options;
+    const read: [Table, KernelNote[]][] = [];
     try {
-      return await Promise.all(this.#both.map(async (table) => {
-        return [table, await nft.readNotes(table.family, set)] as const;
-      })) as [Table, { fake: Uint8Array; ageS: number }[]][];
+      for (const table of this.#both) {
+        if (table.size + table.resting === 0) continue;
+        read.push([table, await nft.readNotes(table.family, set)]);
+      }
+      this.#unreadable.delete(set);
     } catch (error) {
       const { message } = error as Error;
-      this.#limit.run("notes", (more) => {
-        log.warning("Cannot read what the rules have noted: {message}{more}", { message, more });
-      });
-      return [];
+      if (!this.#unreadable.has(set)) {
+        log.warning("Cannot read what the rules note in nat_{set}: {message}", { set, message });
+      }
+      this.#unreadable.add(set);
     }
+    return read;
   }
 }

@@ -11,7 +11,6 @@ import { Pool } from "../nat/pool.ts";
 import { KEY_LENGTH } from "../nat/siphash.ts";
 import { Table } from "../nat/table.ts";
 import { Committer } from "../nft/committer.ts";
-import type { TableShape } from "../nft/script.ts";
 import { nowMs } from "./alarm.ts";
 import { forgetConnections, hasConntrack } from "./conntrack.ts";
 import { Keeper } from "./keeper.ts";
@@ -22,8 +21,6 @@ import type { NftProgram } from "./nft.ts";
 const RETRY_MS = 1_000;
 /** How many lifetimes a fake rests, and how many where connections to it cannot be forgotten. */
 const REST_LIFETIMES = { withConntrack: 1, without: 5 } as const;
-/** Share of the kernel's own timeout after which an element is renewed. */
-const RENEW_SHARE = 1 / 2;
 
 /** The NAT state and who looks after it. */
 export interface Nat {
@@ -36,10 +33,10 @@ export interface Nat {
   stop(): void;
 }
 
-/** Makes the NAT state for a table of that shape. */
-export async function makeNat(config: Config, nft: NftProgram, shape: TableShape): Promise<Nat> {
+/** Makes the NAT state, empty. */
+export async function makeNat(config: Config, nft: NftProgram): Promise<Nat> {
   const changes = new ChangeLog();
-  const tables = await makeTables(config, changes, shape);
+  const tables = await makeTables(config, changes);
   const { pause, giveUp } = makeRetry();
   const limit = new RateLimit();
   const report = (problem: string) =>
@@ -54,11 +51,10 @@ export async function makeNat(config: Config, nft: NftProgram, shape: TableShape
     table: config.table,
     log: changes,
     tables,
-    timeoutS: shape.timeoutS,
     pause,
     report,
   });
-  const keeper = new Keeper({ config, tables, committer, nft, notes: shape.notes });
+  const keeper = new Keeper({ config, tables, committer, nft });
   return {
     tables,
     committer,
@@ -78,7 +74,6 @@ export async function makeNat(config: Config, nft: NftProgram, shape: TableShape
 async function makeTables(
   config: Config,
   changes: ChangeLog,
-  shape: TableShape,
 ): Promise<Record<Family, Table>> {
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(config.poolKey));
   const key = new Uint8Array(digest).slice(0, KEY_LENGTH);
@@ -100,7 +95,6 @@ async function makeTables(
       ttlMaxMs: config.natMaxTtl === 0 ? Infinity : config.natMaxTtl * 1_000,
       restMs: ttlMs * rest,
       evictAfterMs: config.poolFull === "evict" ? ttlMs / 2 : Infinity,
-      renewMs: shape.timeoutS * 1_000 * RENEW_SHARE,
       hashKey,
       onFill: (percent) =>
         log.warning("{percent} % of the fake IPv{family} addresses are in use", {

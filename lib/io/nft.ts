@@ -24,6 +24,7 @@ import {
   noteElements,
   type NoteSet,
   setElements,
+  timeoutOf,
 } from "../nft/script.ts";
 import { ENVIRONMENT, runProgram } from "./program.ts";
 
@@ -75,7 +76,12 @@ export class NftProgram {
       this.list(listMapArgs(this.#table, family)),
       this.list(listSetArgs(this.#table, family)),
     ]);
-    return { pairs: mapElements(map), reals: setElements(set) };
+    const timeoutS = Math.min(timeoutOf(map), timeoutOf(set));
+    return {
+      pairs: { [Symbol.iterator]: () => mapElements(map) },
+      reals: { [Symbol.iterator]: () => setElements(set) },
+      timeoutS,
+    };
   }
 
   /**
@@ -84,7 +90,7 @@ export class NftProgram {
    * @throws {Error} as `list`
    */
   async readNotes(family: Family, notes: NoteSet): Promise<KernelNote[]> {
-    return noteElements(await this.list(listNotesArgs(this.#table, family, notes)));
+    return [...noteElements(await this.list(listNotesArgs(this.#table, family, notes)))];
   }
 
   /** What the table looks like without its elements, as JSON. */

@@ -16,14 +16,7 @@ import type { QueryParts } from "../dns/reply.ts";
 import { InFlight } from "../in_flight.ts";
 import { Rewriter } from "../rewrite.ts";
 import { Alarm, nowMs } from "./alarm.ts";
-import {
-  bindProblem,
-  checkPermissions,
-  checkTable,
-  checkWrite,
-  prefixWarnings,
-  StartError,
-} from "./checks.ts";
+import { bindProblem, checkPermissions, checkTable, prefixWarnings, StartError } from "./checks.ts";
 import { DatagramSocket, type OnDatagram, type Peer } from "./datagrams.ts";
 import { log, RateLimit } from "./log.ts";
 import { makeNat, type Nat } from "./nat.ts";
@@ -52,9 +45,8 @@ export async function serve(config: Config): Promise<Server> {
   await checkPermissions(config);
   const nft = new NftProgram(config.table);
   try {
-    const shape = await checkTable(config, nft);
-    await checkWrite(config, nft);
-    const nat = await makeNat(config, nft, shape);
+    await checkTable(config, nft);
+    const nat = await makeNat(config, nft);
     const server = connect(config, nft, nat);
     // Not before the port is ours: another dotp may be using the table.
     nat.adopt();

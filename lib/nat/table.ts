@@ -42,8 +42,6 @@ export interface TableOptions {
   readonly restMs: number;
   /** How long a client may keep an answer, where a full pool may evict; `Infinity` where it may not. */
   readonly evictAfterMs: number;
-  /** After how long an element must be renewed in the kernel; `Infinity` where it lives for ever. */
-  readonly renewMs: number;
   /** Key of the look-up hashes, best a random one. */
   readonly hashKey: number;
   /** Told when the share of living mappings crosses one of `FILL_MARKS` upwards. */
@@ -53,6 +51,8 @@ export interface TableOptions {
 /** The mappings of one family. */
 export class Table {
   readonly family: Family;
+  /** After how long an element must be renewed in the kernel; `Infinity` where it lives for ever. */
+  renewMs = Infinity;
   readonly #options: TableOptions;
   readonly #slotsMax: number;
   readonly #reals: Rows;
@@ -109,7 +109,7 @@ export class Table {
   /** When the next element must be renewed in the kernel; `Infinity` where none must. */
   get nextRenewalMs(): number {
     const oldest = this.#inKernel.oldest;
-    return oldest === NONE ? Infinity : this.#slots.addedMs[oldest]! + this.#options.renewMs;
+    return oldest === NONE ? Infinity : this.#slots.addedMs[oldest]! + this.renewMs;
   }
 
   /** Whether an address in a message is inside the prefix of the fakes. */
@@ -189,16 +189,19 @@ export class Table {
     return expired;
   }
 
-  /** Renews in the kernel what has been there for long; returns how many. */
-  renew(nowMs: number): number {
-    let renewed = 0;
-    for (; this.nextRenewalMs <= nowMs; renewed++) {
+  /**
+   * Renews in the kernel what has been there for long, and of the rest those that have been there for
+   * longest: that fails where somebody has taken them out.
+   *
+   * @param most how many of the rest
+   */
+  renew(nowMs: number, most = 0): void {
+    for (let n = 0; n < Math.min(most, this.size) || this.nextRenewalMs <= nowMs; n++) {
       const slot = this.#inKernel.oldest;
       this.#inKernel.renew(slot);
       this.#slots.addedMs[slot] = nowMs;
       this.#options.log.push("renew", this.family, this.#pair(slot));
     }
-    return renewed;
   }
 
   /**
@@ -232,14 +235,6 @@ export class Table {
     this.#living.remove(slot);
     this.#inKernel.remove(slot);
     this.#rest(slot, this.#slots.activeMs[slot]!);
-  }
-
-  /** The mapping that lived longest without a change in the kernel up to a revision, or undefined. */
-  oldestInKernel(revision: number): Pair | undefined {
-    for (let slot = this.#inKernel.oldest; slot !== NONE; slot = this.#inKernel.after(slot)) {
-      if (this.#slots.revisions[slot]! <= revision) return this.#pair(slot);
-    }
-    return undefined;
   }
 
   /**

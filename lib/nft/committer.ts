@@ -8,7 +8,7 @@
  * in the way), or nft failed altogether, the kernel is read and brought back to what the tables say
  * before anyone is answered. While that fails too, nobody gets a fake: `isCommitted` is false for
  * every revision, waiting replies are told so at once, and it is tried again after a pause.
- * `check` and `verify` find out what someone else has done to the sets, between two batches.
+ * `verify` finds out, between two batches, what someone else has done to the sets.
  *
  * No `Deno.`, no clock: the nft process and the pause are given.
  *
@@ -17,13 +17,16 @@
 import type { Family } from "../address.ts";
 import type { Change, ChangeLog } from "../nat/changes.ts";
 import type { Table } from "../nat/table.ts";
-import { changesToScript, checkScript, FAMILIES, type KernelPair } from "./script.ts";
+import { changesToScript, FAMILIES, type KernelPair } from "./script.ts";
 
 /** The most changes in one transaction; Netlink answers a much larger one `Message too long`. */
 export const BATCH_CHANGES_MAX = 1_000;
 
 /** Replies that may wait for the kernel; it stops a flood of new names while nft is slow. */
 export const WAITING_MAX = 10_000;
+
+/** Share of the kernel's own timeout after which an element is renewed. */
+const RENEW_SHARE = 1 / 2;
 
 /** What nft said of one transaction. */
 export type NftResult =
@@ -33,10 +36,12 @@ export type NftResult =
   /** nft could not be run, died or was ended; nobody knows what the kernel took. */
   | { readonly kind: "unavailable"; readonly message: string };
 
-/** What the kernel holds of one IP version. */
+/** What the kernel holds of one IP version; can be gone through more than once. */
 export interface KernelState {
-  readonly pairs: readonly KernelPair[];
-  readonly reals: readonly Uint8Array[];
+  readonly pairs: Iterable<KernelPair>;
+  readonly reals: Iterable<Uint8Array>;
+  /** After how many seconds the kernel forgets an element; `Infinity` where it does not. */
+  readonly timeoutS: number;
 }
 
 /** The nft program as the committer sees it. */
@@ -56,8 +61,6 @@ export interface CommitterOptions {
   readonly table: string;
   readonly log: ChangeLog;
   readonly tables: Readonly<Record<Family, Table>>;
-  /** After how many seconds the kernel forgets an element; `Infinity` where it does not. */
-  readonly timeoutS: number;
   /** Resolves when a failed attempt may be repeated; false to give up, at the end of the program. */
   readonly pause: () => Promise<boolean>;
   /** Told what went wrong, in words for an admin; called as often as it happens. */
@@ -88,7 +91,6 @@ export class Committer {
   #settled = 0;
   #state: State = "in step";
   #running: Promise<void> | undefined;
-  #isCheckDue = false;
   #isVerifyDue = false;
   /** When what the kernel holds is to be taken over; undefined once that is done. */
   #adoptMs: number | undefined;
@@ -130,18 +132,7 @@ export class Committer {
 
   /** Whether the kernel is as the tables say and nobody wants to know more. */
   get #isQuiet(): boolean {
-    return this.#state === "in step" && this.#options.log.size === 0 &&
-      !this.#isCheckDue && !this.#isVerifyDue;
-  }
-
-  /**
-   * Looks whether the mappings that were in the kernel for longest still are. It costs two look-ups
-   * in nft, and finds that a set was flushed or the table replaced.
-   */
-  check(): Promise<void> {
-    this.#isCheckDue = true;
-    this.start();
-    return this.idle();
+    return this.#state === "in step" && this.#options.log.size === 0 && !this.#isVerifyDue;
   }
 
   /** Reads the sets, however large, and mends whatever is not as the tables say. */
@@ -173,7 +164,6 @@ export class Committer {
     while (!this.#isQuiet) {
       try {
         if (this.#state === "in step" && log.size > 0) await this.#commitNext();
-        if (this.#state === "in step" && this.#isCheckDue) await this.#look();
         if (this.#state !== "in step" || this.#isVerifyDue) {
           this.#isVerifyDue = false;
           const states = await this.#read();
@@ -202,19 +192,6 @@ export class Committer {
     if (reused.length > 0) await this.#options.nft.forget(reused.map(({ fake }) => fake));
   }
 
-  async #look(): Promise<void> {
-    this.#isCheckDue = false;
-    const { nft, table, tables, report } = this.#options;
-    const pairs = FAMILIES.map((family) => tables[family].oldestInKernel(this.#settled))
-      .filter((pair) => pair !== undefined);
-    if (pairs.length === 0) return;
-    const result = await nft.run(checkScript(table, pairs), pairs.length);
-    if (result.kind === "done") return;
-    if (result.kind === "unavailable") throw new NftUnavailable(result.message);
-    report(`Somebody else has changed the kernel's sets: ${result.message}`);
-    this.#state = "in doubt";
-  }
-
   async #read(): Promise<Record<Family, KernelState>> {
     const { nft } = this.#options;
     return { 4: await nft.read(4), 6: await nft.read(6) };
@@ -224,9 +201,11 @@ export class Committer {
     const nowMs = this.#adoptMs;
     if (nowMs === undefined) return;
     this.#adoptMs = undefined;
-    const { tables, timeoutS } = this.#options;
+    const { tables } = this.#options;
     for (const family of FAMILIES) {
-      for (const pair of states[family].pairs) {
+      const { pairs, timeoutS } = states[family];
+      tables[family].renewMs = timeoutS * 1_000 * RENEW_SHARE;
+      for (const pair of pairs) {
         const { expiresS = timeoutS } = pair;
         const ageMs = expiresS === Infinity ? 0 : (timeoutS - expiresS) * 1_000;
         tables[family].adopt(pair, nowMs, ageMs);

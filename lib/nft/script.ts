@@ -52,16 +52,6 @@ export interface KernelNote {
   readonly ageS: number;
 }
 
-/** What the listed table is made of. */
-export interface TableShape {
-  /** What is wrong with it, or undefined. */
-  readonly problem: string | undefined;
-  /** After how many seconds the kernel forgets an element; `Infinity` where it does not. */
-  readonly timeoutS: number;
-  /** Which of the sets that the rules fill are there for both IP versions. */
-  readonly notes: ReadonlySet<NoteSet>;
-}
-
 /**
  * One transaction for a run of changes in their order; the empty string where they cancel out.
  *
@@ -84,21 +74,6 @@ export function changesToScript(table: string, changes: readonly Change[]): stri
     }
   }
   return [...deletions, ...commands].join(";");
-}
-
-/**
- * A line that nft accepts only where these pairs are in the kernel, in map and set.
- *
- * @param pairs at most one of each IP version
- */
-export function checkScript(table: string, pairs: readonly Pair[]): string {
-  return pairs.flatMap(({ fake, real }) => {
-    const { set, map } = SET_NAMES[fake.length === 4 ? 4 : 6];
-    return [
-      `get element inet ${table} ${map} {${toText(fake)}}`,
-      `get element inet ${table} ${set} {${toText(real)}}`,
-    ];
-  }).join(";");
 }
 
 /** A transaction that adds an element to each set and map and takes it away again. */
@@ -139,23 +114,8 @@ export function listMapArgs(table: string, family: Family): string[] {
   return ["-j", "list", "map", "inet", table, SET_NAMES[family].map];
 }
 
-/** What the table is made of that `listTableArgs` listed. */
-export function tableShape(table: string, listed: string): TableShape {
-  const sets = objectsOf(listed).map((object) => object["set"] ?? object["map"]).filter(isRecord);
-  const names = new Set(sets.map((set) => set["name"]));
-  const ours = new Set<unknown>(FAMILIES.flatMap((f) => [SET_NAMES[f].set, SET_NAMES[f].map]));
-  const timeouts = sets.filter((set) => ours.has(set["name"]))
-    .map((set) => set["timeout"]).filter((timeout) => typeof timeout === "number");
-  const notes = (["seen", "missed"] as const)
-    .filter((note) => FAMILIES.every((family) => names.has(SET_NAMES[family][note])));
-  return {
-    problem: tableProblem(table, listed),
-    timeoutS: Math.min(Infinity, ...timeouts),
-    notes: new Set(notes),
-  };
-}
-
-function tableProblem(table: string, listed: string): string | undefined {
+/** What is wrong with the table that `listTableArgs` listed, or undefined. */
+export function tableProblem(table: string, listed: string): string | undefined {
   const objects = objectsOf(listed);
   for (const family of FAMILIES) {
     const { set, map } = SET_NAMES[family];
@@ -176,38 +136,61 @@ function tableProblem(table: string, listed: string): string | undefined {
   return undefined;
 }
 
-/** The elements of a listed set as octets. An element that is no single address is left out. */
-export function setElements(listed: string): Uint8Array[] {
-  return elementsOf(listed).flatMap((element) => {
-    const address = toBytes(unwrap(element));
-    return address === undefined ? [] : [address];
-  });
+/** After how many seconds the kernel forgets an element of a listed set; `Infinity` where it does not. */
+export function timeoutOf(listed: string): number {
+  const [head = ""] = listed.split('"elem"', 1);
+  const [, timeout] = /"timeout":\s*(\d+)/.exec(head) ?? [];
+  return timeout === undefined ? Infinity : Number(timeout);
 }
 
 /** The elements of a listed set that the rules fill, and when they were noted. */
-export function noteElements(listed: string): KernelNote[] {
-  const set = objectsOf(listed).map((object) => object["set"]).find(isRecord);
-  const timeoutS = set?.["timeout"];
-  return elementsOf(listed).flatMap((element) => {
-    const fake = toBytes(unwrap(element));
-    if (fake === undefined) return [];
-    const expiresS = expiryOf(element);
-    const isTimed = typeof timeoutS === "number" && expiresS !== undefined;
-    return [{ fake, ageS: isTimed ? timeoutS - expiresS : 0 }];
-  });
+export function* noteElements(listed: string): Generator<KernelNote> {
+  const timeoutS = timeoutOf(listed);
+  for (const [, text = "", expires] of matchElements(listed, ELEMENT)) {
+    const fake = toBytes(text);
+    if (fake !== undefined) {
+      yield { fake, ageS: expires === undefined ? 0 : timeoutS - Number(expires) };
+    }
+  }
+}
+
+/** The elements of a listed set as octets. An element that is no single address is left out. */
+export function* setElements(listed: string): Generator<Uint8Array> {
+  for (const [, text = ""] of matchElements(listed, ELEMENT)) {
+    const address = toBytes(text);
+    if (address !== undefined) yield address;
+  }
 }
 
 /** The elements of a listed map as octets. */
-export function mapElements(listed: string): KernelPair[] {
-  return elementsOf(listed).flatMap((element) => {
-    if (!Array.isArray(element)) return [];
-    const [key, value]: unknown[] = element;
-    const fake = toBytes(unwrap(key));
-    const real = toBytes(unwrap(value));
-    if (fake === undefined || real === undefined) return [];
-    const expiresS = expiryOf(key);
-    return [{ fake, real, ...(expiresS === undefined ? {} : { expiresS }) }];
-  });
+export function* mapElements(listed: string): Generator<KernelPair> {
+  for (const [, key = "", expires, value = ""] of matchElements(listed, PAIR)) {
+    const fake = toBytes(key);
+    const real = toBytes(value);
+    if (fake === undefined || real === undefined) continue;
+    yield { fake, real, ...(expires === undefined ? {} : { expiresS: Number(expires) }) };
+  }
+}
+
+/**
+ * An element in what nft lists as JSON: a string, or, where it has a lifetime or a comment, an object
+ * `{"elem": {"val": string, …}}`. Lists are not parsed as JSON since the objects of a hundred thousand
+ * elements take some hundred megabytes, and nothing in them is ever nested deeper than this.
+ */
+const ELEMENT = /(?<=[[,]\s*|"val":\s*)"([0-9a-f.:]+)"(?:,[^{}]*?"expires":\s*(\d+))?/g;
+/** An array of a key, which is an element as above, and a value. */
+const PAIR = new RegExp(
+  `\\[(?:\\{"elem":\\s*\\{"val":\\s*)?${ELEMENT.source}[^[\\]]*?,\\s*"([0-9a-f.:]+)"\\s*\\]`,
+  "g",
+);
+
+/** The matches of an element's pattern behind the list's begin. */
+function* matchElements(listed: string, pattern: RegExp): Generator<RegExpExecArray> {
+  const begin = listed.indexOf('"elem"');
+  if (begin < 0) return;
+  const matcher = new RegExp(pattern);
+  matcher.lastIndex = begin;
+  for (let match = matcher.exec(listed); match !== null; match = matcher.exec(listed)) yield match;
 }
 
 /** Commands that add or delete elements of a set or map: one, or none without elements. */
@@ -260,31 +243,9 @@ function objectsOf(listed: string): Record<string, unknown>[] {
   return Array.isArray(objects) ? objects.filter(isRecord) : [];
 }
 
-function elementsOf(listed: string): unknown[] {
-  for (const object of objectsOf(listed)) {
-    const set = object["set"] ?? object["map"];
-    if (isRecord(set) && Array.isArray(set["elem"])) return set["elem"];
-  }
-  return [];
-}
-
-/** An element that carries a timeout, a counter or a comment stands as `{"elem": {"val": …}}`. */
-function unwrap(element: unknown): unknown {
-  if (!isRecord(element) || !isRecord(element["elem"])) return element;
-  return element["elem"]["val"];
-}
-
-/** Seconds until an element is gone, or undefined. */
-function expiryOf(element: unknown): number | undefined {
-  if (!isRecord(element) || !isRecord(element["elem"])) return undefined;
-  const expires = element["elem"]["expires"];
-  return typeof expires === "number" ? expires : undefined;
-}
-
-function toBytes(element: unknown): Uint8Array | undefined {
-  if (typeof element !== "string") return undefined;
+function toBytes(text: string): Uint8Array | undefined {
   try {
-    return parseAddress(element).bytes;
+    return parseAddress(text).bytes;
   } catch {
     return undefined;
   }
