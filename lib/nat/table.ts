@@ -186,6 +186,7 @@ export class Table {
       this.#end(slot);
       this.#rest(slot, nowMs);
     }
+    this.#noteFill();
     return expired;
   }
 
@@ -343,7 +344,6 @@ export class Table {
     this.#living.remove(slot);
     this.#inKernel.remove(slot);
     this.#options.log.push("delete", this.family, this.#pair(slot));
-    this.#noteFill();
   }
 
   #rest(slot: number, sinceMs: number): void {

@@ -24,7 +24,7 @@ import type { Datagram, Ended, Fetched, Script } from "./protocol.ts";
 
 export * from "./addresses.ts";
 export type { Message } from "./dns.ts";
-export type { Dotp } from "./dotp.ts";
+export type { Dotp, DotpOptions } from "./dotp.ts";
 export type { Reply, ResourceRecord, Script } from "./protocol.ts";
 
 /** The file under test. */
