@@ -1,0 +1,22 @@
+/** What the fuzz targets start from: the golden replies, and every case that once showed a fault. */
+import { hex, readFixture } from "../support/hex.ts";
+
+const FIXTURES = [
+  ...["a", "aaaa", "chain", "https", "nxdomain", "oddities", "sections", "unmatched"],
+];
+
+/** The cases that once showed a fault, by file name. */
+export const CASES = new URL("./cases/", import.meta.url);
+
+/** All messages in the fixtures. */
+export function fixtures(): Uint8Array[] {
+  return FIXTURES.flatMap((name) => [...readFixture(`${name}.hex`).values()].map(hex));
+}
+
+/** The cases by file name. */
+export function cases(): Map<string, Uint8Array> {
+  const files = [...Deno.readDirSync(CASES)].filter(({ name }) => name.endsWith(".hex"));
+  return new Map(
+    files.map(({ name }) => [name, hex(Deno.readTextFileSync(new URL(name, CASES)))]),
+  );
+}

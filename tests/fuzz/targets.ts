@@ -1,0 +1,108 @@
+/**
+ * What must hold for any bytes at all, for the parser alone and for the whole path of a reply. A
+ * target throws where something does not; what it is given it leaves as it was.
+ */
+import packet from "dns-packet";
+import { Fixed, Flag, MESSAGE_LENGTH_PLAIN, Offset, TTL_MAX } from "../../lib/dns/constants.ts";
+import { Message } from "../../lib/dns/message.ts";
+import { LabelWalk, nameToText } from "../../lib/dns/name.ts";
+import { cutInPlace } from "../../lib/dns/reply.ts";
+import { bytesOf, viewOf } from "../support/hex.ts";
+import { makeRewriting, TTL_MAX as TTL_SERVED_MAX } from "../support/rewriting.ts";
+
+/** Tries one input; throws where it shows a fault. */
+export type Target = (bytes: Uint8Array) => void;
+
+/** The targets by name. */
+export const TARGETS: Readonly<Record<string, Target>> = { parser: tryParser, reply: tryReply };
+
+const message = new Message();
+const walk = new LabelWalk();
+/** Fakes are never rewritten again, so mappings of earlier inputs do no harm: a full table is made anew. */
+let rewriting = makeRewriting();
+const MAPPINGS_BEFORE_NEW = 50_000;
+
+/** The index lies within the message and in order; names and text of names come to an end. */
+function tryParser(bytes: Uint8Array): void {
+  const view = viewOf(bytes);
+  message.index(view, bytes.length);
+  walk.reset();
+  let end = message.questionEnd;
+  for (let i = 0; i < message.count; i++) {
+    const owner = message.ownerOffset(i);
+    if (owner !== end) throw new Error(`record ${i} starts at ${owner}, not ${end}`);
+    end = message.recordEnd(i);
+    if (end > bytes.length) throw new Error(`record ${i} ends at ${end} of ${bytes.length}`);
+    walk.follow(view, bytes.length, owner);
+    if (!/^[ -~]*$/.test(nameToText(view, bytes.length, owner))) throw new Error("unprintable");
+  }
+  if (!same(bytes, bytesOf(view))) throw new Error("reading has changed the message");
+}
+
+/** A reply is rewritten whole or not at all, only where it may be, and cut to what fits. */
+function tryReply(bytes: Uint8Array): void {
+  const { tables } = rewriting.nat;
+  if (tables[4].size + tables[6].size > MAPPINGS_BEFORE_NEW) rewriting = makeRewriting();
+  const { outcome, bytes: after } = rewriting.rewrite(bytes);
+  if (outcome !== "rewritten") {
+    if (!same(bytes, after)) throw new Error(`changed, although ${outcome}`);
+  } else {
+    checkChanges(bytes, after);
+    const again = rewriting.rewrite(after);
+    if (again.outcome !== "passed" || !same(after, again.bytes)) {
+      throw new Error("rewritten a second time");
+    }
+    if (decodes(bytes) && !decodes(after)) {
+      throw new Error("another reader cannot read it any more");
+    }
+  }
+  checkCut(after);
+}
+
+/** Only A, AAAA and SVCB RDATA, TTLs and AD may differ; TTLs only become smaller. */
+function checkChanges(before: Uint8Array, after: Uint8Array): void {
+  if (before.length !== after.length) throw new Error("the length has changed");
+  const view = viewOf(before);
+  const later = viewOf(after);
+  if (!message.index(view, before.length)) throw new Error("rewritten, although damaged");
+  const mayDiffer = new Set([Offset.FLAGS + 1]);
+  for (let i = 0; i < message.count; i++) {
+    if (![1, 28, 64, 65].includes(message.type(i))) continue;
+    const ttlAt = message.rdataOffset(i) - Fixed.RDATA + Fixed.TTL;
+    const ttl = view.getUint32(ttlAt);
+    const expected = [ttl, ttl > TTL_MAX ? 0 : Math.min(ttl, TTL_SERVED_MAX)];
+    if (!expected.includes(later.getUint32(ttlAt))) throw new Error(`TTL of record ${i}`);
+    for (let at = ttlAt; at < ttlAt + 4; at++) mayDiffer.add(at);
+    for (let at = message.rdataOffset(i); at < message.recordEnd(i); at++) mayDiffer.add(at);
+  }
+  for (const [at, octet] of after.entries()) {
+    if (octet !== before[at] && !mayDiffer.has(at)) throw new Error(`octet ${at} has changed`);
+  }
+  if ((later.getUint16(Offset.FLAGS) | Flag.AD) !== (view.getUint16(Offset.FLAGS) | Flag.AD)) {
+    throw new Error("a flag other than AD has changed");
+  }
+}
+
+function checkCut(bytes: Uint8Array): void {
+  const view = viewOf(bytes);
+  const isWhole = message.index(view, bytes.length);
+  // Without a question that can be read a message answers no query and gets no further.
+  if (message.questionEnd <= 0 || bytes.length <= MESSAGE_LENGTH_PLAIN) return;
+  const length = cutInPlace(message, isWhole, MESSAGE_LENGTH_PLAIN);
+  if (length > MESSAGE_LENGTH_PLAIN) throw new Error(`cut to ${length}`);
+  if (!message.index(view, length)) throw new Error("what was cut is not whole");
+  if ((message.flags & Flag.TC) === 0) throw new Error("cut without TC");
+}
+
+function decodes(bytes: Uint8Array): boolean {
+  try {
+    packet.decode(bytes as unknown as Parameters<typeof packet.decode>[0]);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function same(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((octet, i) => octet === b[i]);
+}
