@@ -2,16 +2,21 @@
  * dotp: start and exit code.
  *
  * Exit status 0 after SIGINT or SIGTERM, 1 where it cannot start, 2 where the command line is wrong.
+ * `dotp check` ends with 0, 1 or 2 by the worst that it has found.
  *
  * @module
  */
 import deno from "./deno.json" with { type: "json" };
+import { findingsToJson, findingsToText, LEVELS, worstLevel } from "./lib/check/finding.ts";
+import { completions } from "./lib/completions.ts";
 import { type Config, parseCommand, usage, UsageError } from "./lib/config.ts";
-import { StartError } from "./lib/io/checks.ts";
+import { check } from "./lib/io/check.ts";
+import { StartError, warnOfSurroundings } from "./lib/io/checks.ts";
 import { openSyslog, readRole, startChild, tellReady } from "./lib/io/daemon.ts";
 import { startLog, writeToStderr } from "./lib/io/log.ts";
 import { tellSystemd } from "./lib/io/notify.ts";
 import { serve } from "./lib/io/serve.ts";
+import { manual } from "./lib/manual.ts";
 
 const Exit = { OK: 0, FAILURE: 1, USAGE: 2 } as const;
 
@@ -29,6 +34,17 @@ async function main(): Promise<number> {
       case "version":
         print(`dotp ${deno.version}\n`);
         return Exit.OK;
+      case "completions":
+        print(completions(command.shell));
+        return Exit.OK;
+      case "manual":
+        print(manual(deno.version));
+        return Exit.OK;
+      case "check": {
+        const findings = await check(command.config);
+        print(command.json ? findingsToJson(findings) : findingsToText(findings));
+        return LEVELS.indexOf(worstLevel(findings));
+      }
       case "run":
         return command.config.daemonize && !isChild
           ? await startChild(import.meta.url, args, command.config)
@@ -49,8 +65,11 @@ async function run(config: Config): Promise<number> {
   const server = await serve(config);
   if (isChild) detach(config);
   await tellSystemd();
+  const looking = new AbortController();
+  const looked = warnOfSurroundings(config, looking.signal);
   await stopped.promise;
-  await server.stop();
+  looking.abort();
+  await Promise.all([server.stop(), looked]);
   if (config.pidFile !== undefined) removeFile(config.pidFile);
   return Exit.OK;
 }

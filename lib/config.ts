@@ -1,6 +1,7 @@
 /**
  * The command line: from arguments to a validated, frozen `Config`, or to one line that says what is
- * wrong. One table of options serves parsing, messages and the usage text.
+ * wrong. One table of options and one of commands serve parsing, messages, the usage text, the shells'
+ * completions and the manual.
  *
  * Nothing is read but the arguments, and nothing is done: a port that is taken or an address that is
  * not ours is found when it is bound.
@@ -78,11 +79,43 @@ export interface Config {
   readonly pidFile: string | undefined;
 }
 
+/** Shells that `dotp completions` takes. */
+export const SHELLS = ["bash", "zsh", "fish"] as const;
+/** A shell of `SHELLS`. */
+export type Shell = typeof SHELLS[number];
+
 /** What the command line asks for. */
 export type Command =
   | { readonly kind: "run"; readonly config: Config }
+  | { readonly kind: "check"; readonly config: Config; readonly json: boolean }
+  | { readonly kind: "completions"; readonly shell: Shell }
+  | { readonly kind: "manual" }
   | { readonly kind: "help" }
   | { readonly kind: "version" };
+
+/** A word that has dotp do something else than run. */
+export interface CommandWord {
+  readonly name: "check" | "completions" | "manual";
+  /** What stands for the word behind it, and what that may be. */
+  readonly value?: string;
+  readonly choices?: readonly string[];
+  readonly help: string;
+}
+
+/** All commands, in the order of the usage text. */
+export const COMMANDS: readonly CommandWord[] = [
+  {
+    name: "check",
+    help: "look whether dotp would work with these options, and what is in its way",
+  },
+  {
+    name: "completions",
+    value: "SHELL",
+    choices: SHELLS,
+    help: `print completions for a shell: ${SHELLS.join(", ")}`,
+  },
+  { name: "manual", help: "print the manual page, dotp(8)" },
+];
 
 /** An option as it is typed, parsed and described. */
 export interface Option {
@@ -93,6 +126,10 @@ export interface Option {
   readonly isRequired?: true;
   readonly isRepeatable?: true;
   readonly standard?: string;
+  /** The only values there are. */
+  readonly choices?: readonly string[];
+  /** The one command that it goes with; an option without one goes with a run and with its check. */
+  readonly command?: CommandWord["name"];
   readonly help: string;
 }
 
@@ -159,14 +196,27 @@ export const OPTIONS: readonly Option[] = [
     help: "where no fake is left: servfail, or evict the mapping that is idle for longest",
   },
   { name: "table", value: "NAME", standard: "dotp", help: "nft table, of family inet" },
-  { name: "log-level", value: "LEVEL", standard: "info", help: LOG_LEVELS.join(", ") },
-  { name: "log-format", value: "FORMAT", standard: "text", help: LOG_FORMATS.join(" or ") },
+  {
+    name: "log-level",
+    value: "LEVEL",
+    standard: "info",
+    choices: LOG_LEVELS,
+    help: LOG_LEVELS.join(", "),
+  },
+  {
+    name: "log-format",
+    value: "FORMAT",
+    standard: "text",
+    choices: LOG_FORMATS,
+    help: LOG_FORMATS.join(" or "),
+  },
   { name: "daemonize", help: "go to the background once everything works; log to syslog" },
   {
     name: "pid-file",
     value: "PATH",
     help: "with --daemonize: write the process id here (Deno: --allow-write)",
   },
+  { name: "json", command: "check", help: "with check: print one JSON object" },
   { name: "help", short: "h", help: "print this and exit" },
   { name: "version", help: "print the version and exit" },
 ];
@@ -183,45 +233,84 @@ export class UsageError extends Error {
  * @throws {UsageError}
  */
 export function parseCommand(args: readonly string[]): Command {
-  const values = readOptions(args);
+  const { values, words } = readArguments(args);
+  const command = toCommandWord(words);
   if (values.has("help")) return { kind: "help" };
   if (values.has("version")) return { kind: "version" };
+  switch (command?.name) {
+    case "completions":
+    case "manual":
+      checkAlone(command, values);
+      return command.name === "manual"
+        ? { kind: "manual" }
+        : { kind: "completions", shell: toShell(words[1]) };
+  }
+  for (const { name, command: needed } of OPTIONS) {
+    if (values.has(name) && needed !== undefined && needed !== command?.name) {
+      throw new UsageError(`--${name} goes with the command ${needed}: give both or none`);
+    }
+  }
   for (const { name, value, isRequired } of OPTIONS) {
     if (isRequired && !values.has(name)) {
       throw new UsageError(`--${name} is missing: give --${name} ${value}`);
     }
   }
-  return { kind: "run", config: Object.freeze(toConfig(values)) };
+  const config = Object.freeze(toConfig(values));
+  return command === undefined
+    ? { kind: "run", config }
+    : { kind: "check", config, json: values.has("json") };
 }
 
 /** The usage text; lines end with a newline. */
 export function usage(): string {
-  const rows = OPTIONS.map((option) => [flagsOf(option), describe(option)] as const);
-  const width = Math.max(...rows.map(([flags]) => flags.length));
+  const options = OPTIONS.map((option) => [flagsOf(option), describe(option)] as const);
+  const commands = COMMANDS.map(({ name, value, help }) =>
+    [
+      value === undefined ? name : `${name} ${value}`,
+      help,
+    ] as const
+  );
+  const width = Math.max(...[...options, ...commands].map(([left]) => left.length));
+  const row = ([left, help]: readonly [string, string]) => `  ${left.padEnd(width)}  ${help}`;
   return [
-    "Usage: dotp -H ADDRESS -4 PREFIX -6 PREFIX --upstream-host ADDRESS [-d DOMAIN]... [options]",
+    `Usage: ${SYNOPSIS}`,
+    "       dotp check (the same options) [--json]",
     "",
     "A DNS proxy that answers for chosen domains with fake addresses, which nftables translates",
     "back to the real ones.",
     "",
-    ...rows.map(([flags, help]) => `  ${flags.padEnd(width)}  ${help}`),
+    ...options.map(row),
+    "",
+    "Commands:",
+    ...commands.map(row),
     "",
   ].join("\n");
 }
+
+const SYNOPSIS =
+  "dotp -H ADDRESS -4 PREFIX -6 PREFIX --upstream-host ADDRESS [-d DOMAIN]... [options]";
 
 function flagsOf({ name, short, value }: Option): string {
   const flags = short === undefined ? `    --${name}` : `-${short}, --${name}`;
   return value === undefined ? flags : `${flags} ${value}`;
 }
 
-function describe({ help, standard, isRequired, isRepeatable }: Option): string {
+/** What an option does, with what is to know about giving it. */
+export function describe({ help, standard, isRequired, isRepeatable }: Option): string {
   if (isRequired) return `${help} (required)`;
   if (isRepeatable) return `${help} (may be repeated)`;
   return standard === undefined ? help : `${help} (${standard})`;
 }
 
-/** Values by option name; a switch has the empty string. */
-function readOptions(args: readonly string[]): Map<string, string[]> {
+/** What stands on the command line, before it is known to make sense. */
+interface Arguments {
+  /** Values by option name; a switch has the empty string. */
+  readonly values: Map<string, string[]>;
+  /** What is not an option. */
+  readonly words: readonly string[];
+}
+
+function readArguments(args: readonly string[]): Arguments {
   const { tokens } = parseArgs({
     args: [...args],
     strict: false,
@@ -233,10 +322,12 @@ function readOptions(args: readonly string[]): Map<string, string[]> {
     }])),
   });
   const values = new Map<string, string[]>();
+  const words: string[] = [];
   for (const token of tokens) {
     if (token.kind === "option-terminator") continue;
     if (token.kind === "positional") {
-      throw new UsageError(`${quote(token.value)} is not an option: see --help`);
+      words.push(token.value);
+      continue;
     }
     const option = OPTIONS.find(({ name }) => name === token.name);
     if (option === undefined) {
@@ -246,9 +337,42 @@ function readOptions(args: readonly string[]): Map<string, string[]> {
     if (seen.length > 0 && !option.isRepeatable) {
       throw new UsageError(`--${option.name} is given more than once: give it once`);
     }
-    values.set(option.name, [...seen, checkedValue(option, token.value)]);
+    // What is an option itself was not meant as the value of the one before it.
+    const isSwallowed = token.inlineValue === false && isFlag(token.value);
+    const value = isSwallowed ? undefined : token.value;
+    values.set(option.name, [...seen, checkedValue(option, value)]);
   }
-  return values;
+  return { values, words };
+}
+
+/** The command that the words make, or undefined without any. */
+function toCommandWord([name, ...more]: readonly string[]): CommandWord | undefined {
+  if (name === undefined) return undefined;
+  const command = COMMANDS.find((command) => command.name === name);
+  if (command === undefined) {
+    throw new UsageError(`${quote(name)} is not a command of dotp: see --help`);
+  }
+  const [extra] = more.slice(command.value === undefined ? 0 : 1);
+  if (extra === undefined) return command;
+  throw new UsageError(`${quote(extra)} is one word too many for ${name}: see --help`);
+}
+
+function checkAlone(command: CommandWord, values: Map<string, string[]>): void {
+  const [name] = values.keys();
+  if (name !== undefined) {
+    throw new UsageError(`--${name} does not go with the command ${command.name}: leave it out`);
+  }
+}
+
+function toShell(value: string | undefined): Shell {
+  const shell = SHELLS.find((shell) => shell === value);
+  if (shell !== undefined) return shell;
+  const what = value === undefined ? "no shell is given" : `${quote(value)} is not known`;
+  throw new UsageError(`completions: ${what}: give one of ${SHELLS.join(", ")}`);
+}
+
+function isFlag(text: string): boolean {
+  return OPTIONS.some(({ name, short }) => text === `--${name}` || text === `-${short}`);
 }
 
 function checkedValue(option: Option, value: string | undefined): string {

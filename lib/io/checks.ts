@@ -1,20 +1,24 @@
 /**
- * What must be right before dotp starts, each with a message that says how to mend it.
+ * What is checked at every start: what must be right, or dotp does not start, each with a message
+ * that says how to mend it; and what may go wrong later, as warnings in the log. `dotp check` looks
+ * at all of that and at more (`check.ts`), and both judge alike (`lib/check/`).
  *
  * @module
  */
-import { overlaps, parsePrefix, prefixToText } from "../address.ts";
+import { error as problem, type Finding, findingToText } from "../check/finding.ts";
+import { judgePrefixes } from "../check/network.ts";
+import { judgeRules, judgeSets, nftProblem } from "../check/nft.ts";
+import { judgeSurroundings } from "../check/surroundings.ts";
 import type { Config, Endpoint } from "../config.ts";
-import { FAMILIES, probeScript, tableProblem } from "../nft/script.ts";
+import { FAMILIES, probeScript } from "../nft/script.ts";
+import { log } from "./log.ts";
+import { lookAround } from "./look.ts";
 import type { NftProgram } from "./nft.ts";
 
 /** Why dotp cannot start, and what would mend it, in one line. */
 export class StartError extends Error {
   override readonly name = "StartError";
 }
-
-/** Prefixes that browsers with Local Network Access checks treat as local (RFC 6598, RFC 4193). */
-const LOCAL_PREFIXES = [parsePrefix("100.64.0.0/10", 4), parsePrefix("fc00::/7", 6)];
 
 /**
  * Sees to it that Deno lets dotp do its work, so that nothing is asked later.
@@ -32,71 +36,104 @@ export async function checkPermissions(config: Config): Promise<void> {
   for (const [descriptor, flag] of needed) {
     const { state } = await Deno.permissions.query(descriptor);
     if (state === "granted") continue;
-    throw new StartError(`Deno does not let dotp do its work: start it with deno run ${flag}`);
+    // A program that is named in --allow-run and not installed is not granted either.
+    const or = descriptor.name === "run" ? ", or install nft (apt-get install nftables)" : "";
+    throw new StartError(`Deno does not let dotp do its work: start it with deno run ${flag}${or}`);
   }
 }
 
 /**
- * Sees to it that nft is there and permitted and that dotp may write to the table: adds an element to
- * each set and map and takes it away, all in one transaction. The elements are the first addresses of
- * the prefixes, which are never given as fakes. Nothing is listed unless that fails, as to list a
- * table of many elements takes nft seconds.
+ * Sees to it that nft is there and permitted and that the table has the sets and maps that dotp fills.
+ * They are tried with a write; nothing is listed unless that fails, as to list a table of many
+ * elements takes nft seconds.
  *
  * @throws {StartError}
  */
 export async function checkTable(config: Config, nft: NftProgram): Promise<void> {
-  const { table } = config;
-  const unused = FAMILIES.map((family) => config.prefixes[family].bytes);
-  const result = await nft.run(probeScript(table, unused), unused.length);
-  if (result.kind === "done") return;
-  if (result.kind === "unavailable") throw new StartError(nftProblem(table, result.message));
-  let problem: string | undefined;
+  const refused = await writeProblem(config, nft);
+  if (refused === undefined) return;
+  let wrong: Finding | undefined;
   try {
-    problem = tableProblem(table, await nft.listTable());
+    wrong = judgeSets(config, await nft.listTable());
   } catch (error) {
-    throw new StartError(nftProblem(table, (error as Error).message), { cause: error });
+    const finding = nftProblem(config.table, (error as Error).message);
+    throw new StartError(findingToText(finding), { cause: error });
   }
-  if (problem === undefined) throw new StartError(nftProblem(table, result.message));
-  throw new StartError(`${problem}: delete the table and load rules.nft: nft -f rules.nft`);
+  throw new StartError(findingToText(wrong ?? refused));
+}
+
+/**
+ * What keeps dotp from writing, or undefined. It adds an element to each set and map and takes it
+ * away, all in one transaction. The elements are the first addresses of the prefixes, which are never
+ * given as fakes.
+ */
+export async function writeProblem(config: Config, nft: NftProgram): Promise<Finding | undefined> {
+  const unused = FAMILIES.map((family) => config.prefixes[family].bytes);
+  const result = await nft.run(probeScript(config.table, unused), unused.length);
+  return result.kind === "done" ? undefined : nftProblem(config.table, result.message);
+}
+
+/** Logs where the table's rules do not use its sets; for a table of few elements. */
+export async function warnOfRules(config: Config, nft: NftProgram): Promise<void> {
+  try {
+    warn(judgeRules(config, await nft.listTable()));
+  } catch (error) {
+    const { message } = error as Error;
+    log.warning("Cannot look at the rules: {message}", { message });
+  }
 }
 
 /** Warnings about the prefixes, a line each. */
 export function prefixWarnings(config: Config): string[] {
-  return FAMILIES.map((family) => config.prefixes[family])
-    .filter((prefix) => LOCAL_PREFIXES.some((local) => overlaps(local, prefix)))
-    .map((prefix) => {
-      const better = prefix.family === 4 ? "198.18.0.0/15" : "2001:2::/48";
-      return `browsers treat ${prefixToText(prefix)} as a local network and block pages from ` +
-        `reaching into it: ${better} has no such trouble`;
-    });
+  return judgePrefixes(config).filter(({ level }) => level !== "ok").map(findingToText);
 }
 
-/** Why a socket cannot be bound, and what would mend it. */
-export function bindProblem(error: unknown, { port }: Endpoint, hostname: string): string {
+/**
+ * Looks at the machine around and logs what may go wrong. To be called once dotp works: nothing waits
+ * for it, it takes a handful of short-lived processes, and what it cannot see it leaves out.
+ *
+ * @param signal ends it
+ */
+export async function warnOfSurroundings(config: Config, signal: AbortSignal): Promise<void> {
+  try {
+    const seen = await lookAround(config, signal);
+    if (!signal.aborted) warn(judgeSurroundings(config, seen));
+  } catch (error) {
+    // What is only a help must not end a dotp that works.
+    const { message } = error as Error;
+    log.warning("Cannot look at the machine: {message}", { message });
+  }
+}
+
+/** Why a socket cannot be bound, and what would mend it, in one line. */
+export function bindProblem(error: unknown, endpoint: Endpoint, hostname: string): string {
+  return findingToText(bindFinding(error, endpoint, hostname));
+}
+
+/** Why a socket cannot be bound. */
+export function bindFinding(error: unknown, { port }: Endpoint, hostname: string): Finding {
   if (error instanceof Deno.errors.AddrInUse) {
-    return `--port ${port}: it is taken on ${hostname}: end what listens there ` +
-      `(ss -lunp "sport = :${port}" names it) or give another port`;
+    const advice =
+      `end what listens there (ss -lunp "sport = :${port}" names it) or give another ` +
+      "port";
+    return problem("port", `--port ${port}: it is taken on ${hostname}`, advice);
   }
   if (error instanceof Deno.errors.AddrNotAvailable) {
-    return `--host ${hostname}: it is no address of this machine: give one that "ip address" lists`;
+    const what = `--host ${hostname}: it is no address of this machine`;
+    return problem("port", what, `give one that "ip address" lists`);
   }
   if (error instanceof Deno.errors.PermissionDenied) {
-    return `--port ${port}: not permitted: run dotp as root or with CAP_NET_BIND_SERVICE, ` +
-      "or give a port from 1024 on";
+    const advice = "run dotp as root or with CAP_NET_BIND_SERVICE, or give a port from 1024 on";
+    return problem("port", `--port ${port}: not permitted`, advice);
   }
-  return `Cannot listen on ${hostname} port ${port}: ${(error as Error).message}`;
+  const what = `Cannot listen on ${hostname} port ${port}: ${(error as Error).message}`;
+  return problem("port", what, "give another --host or --port");
 }
 
-/** What nft's complaint means for an admin. */
-function nftProblem(table: string, message: string): string {
-  if (/cannot be started/.test(message)) {
-    return "nft cannot be started: install it (apt-get install nftables) or add it to PATH";
+/** Logs what is not well; the words are for people, so the level is not told twice. */
+function warn(findings: readonly Finding[]): void {
+  for (const finding of findings) {
+    if (finding.level === "ok" || finding.isUnseen) continue;
+    log.warning("{finding}", { finding: findingToText(finding) });
   }
-  if (/not permitted|Permission denied/.test(message)) {
-    return "nft is not permitted: run dotp as root or with CAP_NET_ADMIN";
-  }
-  if (/No such file or directory/.test(message)) {
-    return `table inet ${table} is missing: load it with: nft -f rules.nft`;
-  }
-  return `nft does not work with table inet ${table}: ${message}`;
 }

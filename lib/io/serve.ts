@@ -16,8 +16,16 @@ import type { QueryParts } from "../dns/reply.ts";
 import { InFlight } from "../in_flight.ts";
 import { Rewriter } from "../rewrite.ts";
 import { Alarm, nowMs } from "./alarm.ts";
-import { bindProblem, checkPermissions, checkTable, prefixWarnings, StartError } from "./checks.ts";
+import {
+  bindProblem,
+  checkPermissions,
+  checkTable,
+  prefixWarnings,
+  StartError,
+  warnOfRules,
+} from "./checks.ts";
 import { DatagramSocket, type OnDatagram, type Peer } from "./datagrams.ts";
+import { VERIFY_MAPPINGS_MAX } from "./keeper.ts";
 import { log, RateLimit } from "./log.ts";
 import { makeNat, type Nat } from "./nat.ts";
 import { NftProgram } from "./nft.ts";
@@ -49,7 +57,10 @@ export async function serve(config: Config): Promise<Server> {
     const nat = await makeNat(config, nft);
     const server = connect(config, nft, nat);
     // Not before the port is ours: another dotp may be using the table.
-    nat.adopt();
+    nat.adopt().then(() => {
+      const { 4: four, 6: six } = nat.tables;
+      if (four.size + six.size <= VERIFY_MAPPINGS_MAX) return warnOfRules(config, nft);
+    });
     server.start();
     announce(config);
     return server;

@@ -1,0 +1,143 @@
+/**
+ * `dotp check`: looks at all that dotp needs, before a user has to ask why something does not work.
+ *
+ * It changes nothing that lasts: nft is given an element in each set and map and takes it away in the
+ * same transaction, the port is bound and let go at once where nobody has it, and the upstream is
+ * asked what dotp would ask it. A dotp that runs with the same options goes on undisturbed.
+ *
+ * @module
+ */
+import { addressToText } from "../address.ts";
+import { error as errorFinding, type Finding, ok } from "../check/finding.ts";
+import { judgePrefixes } from "../check/network.ts";
+import { judgeRules, judgeSets, nftProblem } from "../check/nft.ts";
+import { judgeTaken, readHolders } from "../check/port.ts";
+import { judgeSurroundings } from "../check/surroundings.ts";
+import { type Asked, isReply, judgeUpstream, upstreamQueries } from "../check/upstream.ts";
+import type { Config } from "../config.ts";
+import { bindFinding, checkPermissions, StartError, writeProblem } from "./checks.ts";
+import { DatagramSocket } from "./datagrams.ts";
+import { capture, lookAround } from "./look.ts";
+import { NftProgram } from "./nft.ts";
+import { randomNumbers } from "./upstream.ts";
+
+/** How long replies of the upstream are awaited before it is asked once more, and then again. */
+const REPLY_TIMEOUT_MS = 1_500;
+/** How often it is asked: datagrams get lost. */
+const ATTEMPTS = 2;
+
+/** Looks at everything; what is found, in the order in which dotp depends on it. */
+export async function check(config: Config): Promise<Finding[]> {
+  try {
+    await checkPermissions({ ...config, pidFile: undefined });
+  } catch (error) {
+    if (!(error instanceof StartError)) throw error;
+    return [errorFinding("permissions", error.message, "with these nothing can be looked at")];
+  }
+  const { signal } = new AbortController();
+  const [table, surroundings, port, asked] = await Promise.all([
+    checkNft(config),
+    lookAround(config, signal),
+    checkPort(config, signal),
+    askUpstream(config),
+  ]);
+  return [
+    ...table,
+    ...judgePrefixes(config),
+    ...judgeSurroundings(config, surroundings),
+    port,
+    judgeUpstream(config, asked, surroundings.addresses),
+  ];
+}
+
+/** Whether nft works, and what it says of the table. */
+async function checkNft(config: Config): Promise<Finding[]> {
+  const { table } = config;
+  const nft = new NftProgram(table);
+  try {
+    const listed = await nft.listTable();
+    const wrong = judgeSets(config, listed);
+    if (wrong !== undefined) return [wrong];
+    const refused = await writeProblem(config, nft);
+    const written = ok("nft", `nft works, and dotp may write to the sets of table inet ${table}`);
+    return [refused ?? written, ...judgeRules(config, listed)];
+  } catch (error) {
+    return [nftProblem(table, (error as Error).message)];
+  } finally {
+    nft.close();
+  }
+}
+
+/** Whether dotp may listen, or does, or who does instead. */
+async function checkPort(config: Config, signal: AbortSignal): Promise<Finding> {
+  const { host, port } = config.listen;
+  const hostname = addressToText(host.bytes);
+  try {
+    Deno.listenDatagram({ transport: "udp", hostname, port }).close();
+    return ok("port", `${hostname} port ${port} is free for dotp to listen on`);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AddrInUse)) {
+      return bindFinding(error, config.listen, hostname);
+    }
+  }
+  let seen = await capture("ss", ["-lunpH"], signal);
+  if ("problem" in seen) {
+    const other = await capture("netstat", ["-lunp"], signal);
+    if ("text" in other) seen = other;
+  }
+  const holders = readHolders(seen, config.listen);
+  const commandLines = new Map<number, string[]>();
+  for (const { process } of holders) {
+    if (process === undefined || commandLines.has(process.id)) continue;
+    const read = await capture("cat", [`/proc/${process.id}/cmdline`], signal);
+    if ("text" in read) commandLines.set(process.id, read.text.split("\0").slice(0, -1));
+  }
+  return judgeTaken(config, {
+    holders,
+    commandLines,
+    ...("problem" in seen ? { problem: seen.problem } : {}),
+  });
+}
+
+/** Asks the upstream; what it does not answer is asked again. */
+async function askUpstream(config: Config): Promise<Asked> {
+  const { host, port } = config.upstream;
+  const hostname = addressToText(host.bytes);
+  const queries = upstreamQueries(config, randomNumbers());
+  const replies: (Uint8Array | undefined)[] = queries.map(() => undefined);
+  const over = Promise.withResolvers<void>();
+  let problem: string | undefined;
+  let socket: DatagramSocket;
+  try {
+    socket = new DatagramSocket(host.family === 4 ? "0.0.0.0" : "::", 0, {
+      onDatagram: (peer, view, length) => {
+        if (peer.hostname !== hostname || peer.port !== port) return;
+        const datagram = new Uint8Array(view.buffer, view.byteOffset, length).slice();
+        const place = queries.findIndex((query) => isReply(query, datagram));
+        if (place >= 0) replies[place] ??= datagram;
+        if (!replies.includes(undefined)) over.resolve();
+      },
+      onError: ({ message }) => {
+        problem = message;
+        over.resolve();
+      },
+    });
+  } catch (error) {
+    return { problem: (error as Error).message, replies };
+  }
+  socket.receive();
+  for (let attempt = 0; attempt < ATTEMPTS && replies.includes(undefined); attempt++) {
+    if (problem !== undefined) break;
+    for (const [place, query] of queries.entries()) {
+      if (replies[place] !== undefined) continue;
+      const view = new DataView(query.buffer);
+      socket.send({ transport: "udp", hostname, port }, view, query.length);
+    }
+    let timer;
+    const timeout = new Promise((resolve) => timer = setTimeout(resolve, REPLY_TIMEOUT_MS));
+    await Promise.race([over.promise, timeout]);
+    clearTimeout(timer);
+  }
+  socket.close();
+  return problem === undefined ? { replies } : { problem, replies };
+}

@@ -1,0 +1,154 @@
+/**
+ * The shape of the program, read from its sources: who may touch the world, and who may use whom. The
+ * table below is the one of the design; a new room must be entered here before it can be used.
+ */
+import { assert, assertEquals } from "@std/assert";
+
+const ROOT = new URL("../", import.meta.url);
+
+/** Rooms that touch the world: sockets, processes, clocks, timers, chance, the terminal. */
+const WORLDLY = ["main", "io"];
+
+/** Words that only the worldly may say, as globals and as members. */
+const WORLD = new RegExp(
+  [
+    /\b(Deno|Date|performance|setTimeout|setInterval|setImmediate|crypto|console|globalThis)\b/,
+    /\bMath\.random\b|\bprocess\.(env|exit|argv|std\w+)|\bfetch\(|\bimport\(/,
+  ].map(({ source }) => source).join("|"),
+  "g",
+);
+
+/**
+ * What each room may use: rooms, and what is not ours by its specifier. `main.ts` may use everything,
+ * and nothing may use it.
+ */
+const MAY_USE: Readonly<Record<string, readonly string[]>> = {
+  age_queue: [],
+  address: ["ipaddr.js"],
+  dns: ["dns"],
+  nat: ["nat", "address", "age_queue"],
+  nft: ["nft", "nat", "address"],
+  config: ["address", "dns", "node:util"],
+  in_flight: ["age_queue", "dns"],
+  rewrite: ["dns", "nat", "address"],
+  answer: ["age_queue", "dns", "in_flight", "nft", "rewrite"],
+  check: ["check", "address", "config", "dns", "nat", "nft"],
+  completions: ["config"],
+  manual: ["config", "check"],
+  mod: ["address", "dns", "nat", "nft", "rewrite"],
+  io: [
+    ...["io", "address", "answer", "check", "config", "dns", "in_flight", "nat", "nft", "rewrite"],
+    "@logtape/logtape",
+  ],
+};
+
+/** A source file: its path from the root, its text without comments, and what it imports. */
+interface Source {
+  readonly path: string;
+  readonly code: string;
+  readonly imports: readonly string[];
+}
+
+function readSources(): Source[] {
+  return ["main.ts", ...filesIn("lib")].map((path) => {
+    const code = withoutComments(Deno.readTextFileSync(new URL(path, ROOT)));
+    const specifiers = code.matchAll(
+      /^(?:import|(?:import|export)\s[\w\s{},*]*?\sfrom)\s+"([^"]+)"/gm,
+    );
+    return { path, code, imports: Array.from(specifiers, ([, to = ""]) => resolve(path, to)) };
+  });
+}
+
+function filesIn(directory: string): string[] {
+  return Array.from(Deno.readDirSync(new URL(directory, ROOT))).flatMap(({ name, isDirectory }) => {
+    const path = `${directory}/${name}`;
+    if (isDirectory) return filesIn(path);
+    return name.endsWith(".ts") ? [path] : [];
+  }).sort();
+}
+
+/** Strings stay, so that what looks like a comment in one does not take the rest of the line. */
+function withoutComments(text: string): string {
+  const token = /\/\*[^]*?\*\/|\/\/[^\n]*|"(?:\\.|[^"\\\n])*"|`(?:\\.|[^`\\])*`/g;
+  return text.replace(token, (found) => found.startsWith("/") ? " " : found);
+}
+
+/** A relative specifier as a path from the root, any other as it is. */
+function resolve(from: string, to: string): string {
+  return to.startsWith(".") ? new URL(to, `file:///${from}`).pathname.slice(1) : to;
+}
+
+/** The room of a path: its folder in `lib/`, or the file that is a room of its own; else the path. */
+function roomOf(path: string): string {
+  const [, room] = /^(?:lib\/|(?=main\.))([^/]+?)(?:\/.*|\.ts)$/.exec(path) ?? [];
+  return room ?? path;
+}
+
+const SOURCES = readSources();
+
+Deno.test("lib/ and main.ts are read with their imports, when the rules below are checked", () => {
+  const { imports = [] } = SOURCES.find(({ path }) => path === "lib/answer.ts") ?? {};
+  assert(imports.includes("lib/rewrite.ts") && imports.includes("lib/dns/constants.ts"));
+  assert(SOURCES.length > 20);
+  assertEquals(["main.ts", "lib/answer.ts", "lib/dns/name.ts"].map(roomOf), [
+    "main",
+    "answer",
+    "dns",
+  ]);
+  assertEquals(withoutComments('a /* Deno */ + "// b" // Date\nc'), 'a   + "// b"  \nc');
+});
+
+Deno.test("only main.ts and lib/io touch the world, when all sources are searched", () => {
+  for (const { path, code } of SOURCES) {
+    if (WORLDLY.includes(roomOf(path))) continue;
+    // A word in a string is no call, but what a template computes is.
+    const spoken = code.replace(/"(?:\\.|[^"\\\n])*"/g, '""');
+    assertEquals(Array.from(spoken.matchAll(WORLD), ([word]) => word), [], path);
+  }
+});
+
+Deno.test("every room uses only what it may, when all imports are followed", () => {
+  for (const { path, imports } of SOURCES) {
+    if (roomOf(path) === "main") continue;
+    const allowed = MAY_USE[roomOf(path)];
+    assert(allowed !== undefined, `${path} is in no room of the table`);
+    const others = imports.filter((to) => !allowed?.includes(roomOf(to)));
+    assertEquals(others, [], `${path} may not use these`);
+  }
+});
+
+Deno.test("no file needs itself, when all imports are followed", () => {
+  const importsOf = new Map(SOURCES.map(({ path, imports }) => [path, imports]));
+  const finished = new Set<string>();
+  const visit = (path: string, way: readonly string[]): void => {
+    assert(!way.includes(path), [...way, path].join(" -> "));
+    if (finished.has(path)) return;
+    for (const to of importsOf.get(path) ?? []) visit(to, [...way, path]);
+    finished.add(path);
+  };
+  for (const { path } of SOURCES) visit(path, []);
+});
+
+Deno.test("nothing that is shipped uses what is for tests, when all imports are followed", () => {
+  for (const { path, imports } of SOURCES) {
+    const others = imports.filter((to) => /fast-check|dns-packet|assert|^tests\//.test(to));
+    assertEquals(others, [], path);
+  }
+});
+
+Deno.test("every file says at its top what it is, when it is opened", () => {
+  for (const { path } of SOURCES) {
+    const text = Deno.readTextFileSync(new URL(path, ROOT));
+    assert(/^(#![^\n]*\n)?\/\*\*\n/.test(text), path);
+  }
+});
+
+Deno.test("every file outside lib/io has its mirror in tests/, when it holds code of its own", () => {
+  const tests = filesIn("tests");
+  for (const { path, code } of SOURCES) {
+    const isOnlyExports = !/\b(function|class|const|let)\b/.test(code);
+    if (WORLDLY.includes(roomOf(path)) || isOnlyExports) continue;
+    const mirror = path.replace(/^lib\//, "tests/").replace(/\.ts$/, "_test.ts");
+    assert(tests.includes(mirror), `${path} has no ${mirror}`);
+  }
+});

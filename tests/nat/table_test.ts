@@ -1,0 +1,381 @@
+/** The mappings of one family: times, rests, the log, and a plain model beside it. */
+import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
+import { addressToText, type Family } from "../../lib/address.ts";
+import type { ChangeLog } from "../../lib/nat/changes.ts";
+import { FULL, MAPPINGS_MAX, type Table } from "../../lib/nat/table.ts";
+import { viewOf } from "../support/hex.ts";
+import { adopt, bytesOf, lookUp, makeNat, pairsOf, realAddress } from "../support/nat.ts";
+import { NatModel } from "../support/nat_model.ts";
+import { holds } from "../support/property.ts";
+
+const TTL_MS = 1_000;
+const REST_MS = 300;
+
+/** An IPv4 table; a /29 has six fakes. */
+function makeTable(ipv4 = "192.0.2.0/29"): { table: Table; log: ChangeLog } {
+  const { tables, log } = makeNat({ ipv4, ttlMs: TTL_MS, restMs: REST_MS });
+  return { table: tables[4], log };
+}
+
+/** What the log holds, as `1 add 198.18.0.1 192.0.2.1`. */
+function taken(log: ChangeLog): string[] {
+  return log.takeAll().map((change) => `${change.revision} ${change.kind} ${pairText(change)}`);
+}
+
+Deno.test("Table.lookUp() gives each real one fake and each fake one real, when it has room", () => {
+  const { table } = makeTable();
+  const fakes = [1, 2, 3, 4, 5, 6].map((n) => lookUp(table, `10.0.0.${n}`, 0));
+  assertEquals(new Set(fakes).size, 6);
+  assertEquals([1, 2, 3, 4, 5, 6].map((n) => lookUp(table, `10.0.0.${n}`, 1)), fakes);
+  assertEquals([table.size, table.resting, table.capacity], [6, 0, 6]);
+});
+
+Deno.test("Table.lookUp() is FULL and changes nothing, when every fake is in use", () => {
+  const { table, log } = makeTable("192.0.2.0/30");
+  const fakes = ["10.0.0.1", "10.0.0.2"].map((real) => lookUp(table, real, 0));
+  log.takeAll();
+  const view = viewOf(bytesOf("10.0.0.3"));
+  assertEquals(table.lookUp(view, 0, 0), FULL);
+  assertEquals([log.size, table.size], [0, 2]);
+  assertEquals(["10.0.0.1", "10.0.0.2"].map((real) => lookUp(table, real, 0)), fakes);
+});
+
+Deno.test("Table.lookUp() notes an addition once, when the same real is asked again", () => {
+  const { table, log } = makeTable();
+  const view = viewOf(bytesOf("10.0.0.1"));
+  const slot = table.lookUp(view, 0, 0);
+  assertEquals(table.revision(slot), 1);
+  assertEquals(table.lookUp(view, 0, 500), slot);
+  assertEquals(table.revision(slot), 1);
+  const fake = lookUp(table, "10.0.0.1", 600);
+  assertEquals(taken(log), [`1 add ${fake} 10.0.0.1`]);
+});
+
+Deno.test("Table.lookUp() reads and writeFake() writes where told, when octets stand around", () => {
+  const { table } = makeTable();
+  const view = viewOf(Uint8Array.of(0xa5, 10, 0, 0, 1, 0xa5));
+  const slot = table.lookUp(view, 1, 0);
+  table.writeFake(slot, view, 1);
+  const fake = bytesOf(lookUp(table, "10.0.0.1", 0));
+  assertEquals([...new Uint8Array(view.buffer)], [0xa5, ...fake, 0xa5]);
+});
+
+Deno.test("Table.lookUp() works on four words, when the family is IPv6", () => {
+  const { tables: { 6: table }, log } = makeNat();
+  const fake = lookUp(table, "2001:db8::1", 0);
+  assertEquals(lookUp(table, "2001:db8::1", 0), fake);
+  assert(fake.startsWith("2001:2:"));
+  assert(lookUp(table, "2001:db8:1::1", 0) !== fake);
+  assertEquals(taken(log)[0], `1 add ${fake} 2001:db8::1`);
+});
+
+Deno.test("Table.expire() ends a mapping at its time, when it was not looked up again", () => {
+  const { table, log } = makeTable();
+  assertEquals(table.nextExpiryMs, Infinity);
+  const fake = lookUp(table, "10.0.0.1", 5);
+  assertEquals(table.nextExpiryMs, 5 + TTL_MS);
+  assertEquals(table.expire(4 + TTL_MS), 0);
+  assertEquals([table.size, table.resting], [1, 0]);
+  assertEquals(table.expire(5 + TTL_MS), 1);
+  assertEquals([table.size, table.resting, table.nextExpiryMs], [0, 1, Infinity]);
+  assertEquals(taken(log), [`1 add ${fake} 10.0.0.1`, `2 delete ${fake} 10.0.0.1`]);
+});
+
+Deno.test("Table.lookUp() renews the lifetime, when it comes before the end", () => {
+  const { table } = makeTable();
+  lookUp(table, "10.0.0.1", 0);
+  lookUp(table, "10.0.0.2", 1);
+  lookUp(table, "10.0.0.1", 999);
+  assertEquals(table.nextExpiryMs, 1 + TTL_MS);
+  assertEquals(table.expire(1_998), 1);
+  assertEquals(pairsOf(table).map((pair) => pair.split(" ")[1]), ["10.0.0.1"]);
+  assertEquals(table.expire(1_999), 1);
+});
+
+Deno.test("Table.lookUp() gives the same fake with a new revision, when its mapping has expired", () => {
+  const { table, log } = makeTable();
+  const fake = lookUp(table, "10.0.0.1", 0);
+  table.expire(TTL_MS);
+  // Others take what is free, not what rests.
+  for (const n of [2, 3, 4, 5, 6]) assert(lookUp(table, `10.0.0.${n}`, TTL_MS) !== fake);
+  log.takeAll();
+  assertEquals(lookUp(table, "10.0.0.1", 50 * TTL_MS), fake);
+  assertEquals(taken(log), [`8 add ${fake} 10.0.0.1`]);
+  assertEquals(table.nextExpiryMs, TTL_MS + TTL_MS);
+});
+
+Deno.test("Table.lookUp() gives the same fakes on another run, when the order is another", () => {
+  const reals = Array.from({ length: 40 }, (_, i) => `10.0.0.${i}`);
+  const one = makeNat().tables[4];
+  const two = makeNat().tables[4];
+  const fakes = reals.map((real) => lookUp(one, real, 0));
+  const again = reals.toReversed().map((real) => lookUp(two, real, 0)).toReversed();
+  assertEquals(again, fakes);
+});
+
+Deno.test("Table.lookUp() gives a resting fake to another real, when its rest is over", () => {
+  const { table } = makeTable("192.0.2.0/30");
+  const [first] = ["10.0.0.1", "10.0.0.2"].map((real) => lookUp(table, real, 0));
+  lookUp(table, "10.0.0.2", 1);
+  table.expire(TTL_MS);
+  const over = TTL_MS + REST_MS;
+  assertEquals(lookUp(table, "10.0.0.3", over - 1), "full");
+  assertEquals(lookUp(table, "10.0.0.3", over), first);
+  assertEquals([table.size, table.resting], [2, 0]);
+  assertEquals(lookUp(table, "10.0.0.1", over), "full");
+});
+
+Deno.test("Table.lookUp() reuses what rests longest, when several have rested", () => {
+  const { table } = makeTable();
+  const reals = [1, 2, 3, 4, 5, 6].map((n) => `10.0.0.${n}`);
+  const order = [3, 1, 6, 2, 5, 4].map((n) => `10.0.0.${n}`);
+  const fakes = new Map(reals.map((real) => [real, lookUp(table, real, 0)]));
+  for (const [i, real] of order.entries()) lookUp(table, real, i);
+  for (let i = 0; i < order.length; i++) table.expire(i + TTL_MS);
+  const later = 2 * TTL_MS;
+  const reused = order.map((_, i) => lookUp(table, `10.0.1.${i}`, later));
+  assertEquals(reused, order.map((real) => fakes.get(real)));
+});
+
+Deno.test("Table.pairs() lists what lives with its revision, oldest first", () => {
+  const { table } = makeTable();
+  const fakes = [1, 2, 3].map((n) => lookUp(table, `10.0.0.${n}`, n));
+  lookUp(table, "10.0.0.1", 10);
+  table.expire(2 + TTL_MS);
+  assertEquals(pairsOf(table), [`${fakes[2]} 10.0.0.3`, `${fakes[0]} 10.0.0.1`]);
+  assertEquals([...table.pairs()].map(({ revision }) => revision), [3, 1]);
+});
+
+Deno.test("Table.adopt() takes a pair over as known to the kernel, when it may be one of ours", () => {
+  const { table, log } = makeTable();
+  assert(adopt(table, "192.0.2.3", "10.0.0.1", 7));
+  assertEquals(table.nextExpiryMs, 7 + TTL_MS);
+  assertEquals(log.size, 0);
+  const view = viewOf(bytesOf("10.0.0.1"));
+  assert(table.revision(table.lookUp(view, 0, 8)) <= log.revision);
+  assertEquals(lookUp(table, "10.0.0.1", 8), "192.0.2.3");
+  assertEquals(log.size, 0);
+});
+
+Deno.test("Table.adopt() is false and changes nothing, when the pair cannot be ours", () => {
+  const { table, log } = makeTable();
+  assert(adopt(table, "192.0.2.3", "10.0.0.1"));
+  for (
+    const [what, fake, real] of [
+      ["fake outside the prefix", "192.0.2.8", "10.0.0.2"],
+      ["the network address", "192.0.2.0", "10.0.0.2"],
+      ["the broadcast address", "192.0.2.7", "10.0.0.2"],
+      ["real inside the prefix", "192.0.2.4", "192.0.2.5"],
+      ["fake in another pair", "192.0.2.3", "10.0.0.2"],
+      ["real in another pair", "192.0.2.4", "10.0.0.1"],
+      ["IPv6", "2001:db8::1", "2001:db8::2"],
+      ["a real of the other family", "192.0.2.4", "2001:db8::2"],
+    ] as const
+  ) {
+    assert(!adopt(table, fake, real), what);
+    assertEquals([table.size, table.resting, log.size], [1, 0, 0], what);
+  }
+});
+
+Deno.test("Table.adopt() is false, when the pool is full or the fake rests", () => {
+  const { table } = makeTable("192.0.2.0/30");
+  assert(adopt(table, "192.0.2.1", "10.0.0.1"));
+  table.expire(TTL_MS);
+  assert(!adopt(table, "192.0.2.1", "10.0.0.2", TTL_MS));
+  assert(adopt(table, "192.0.2.2", "10.0.0.2", TTL_MS));
+  assert(!adopt(table, "192.0.2.2", "10.0.0.3", TTL_MS));
+});
+
+Deno.test("Table.drop() lets the mapping rest, when the revision is the mapping's", () => {
+  const { table, log } = makeTable();
+  const fake = lookUp(table, "10.0.0.1", 5);
+  log.takeAll();
+  table.drop(bytesOf(fake), 1);
+  assertEquals([table.size, table.resting, log.size], [0, 1, 0]);
+  assertEquals(lookUp(table, "10.0.0.1", 6), fake);
+  assertEquals(taken(log), [`2 add ${fake} 10.0.0.1`]);
+});
+
+Deno.test("Table.drop() does nothing, when the mapping is another, rests or is not there", () => {
+  const { table, log } = makeTable();
+  const fake = lookUp(table, "10.0.0.1", 0);
+  table.drop(bytesOf(fake), 2);
+  table.drop(bytesOf("192.0.2.100"), 1);
+  assertEquals([table.size, table.resting], [1, 0]);
+  table.expire(TTL_MS);
+  table.drop(bytesOf(fake), 1);
+  assertEquals([table.size, table.resting, log.size], [0, 1, 2]);
+});
+
+Deno.test("Table.holdsFake() tells addresses of the prefix, when they lie in a message", () => {
+  const { 4: four, 6: six } = makeNat().tables;
+  for (
+    const [table, address, expected] of [
+      [four, "198.18.0.0", true],
+      [four, "198.19.255.255", true],
+      [four, "198.20.0.0", false],
+      [six, "2001:2::", true],
+      [six, "2001:2:0:ffff::1", true],
+      [six, "2001:2:1::", false],
+    ] as const
+  ) {
+    const view = viewOf(Uint8Array.of(0, ...bytesOf(address)));
+    assertEquals(table.holdsFake(view, 1), expected, address);
+  }
+});
+
+Deno.test("Table.lookUp() stops at MAPPINGS_MAX until a rest is over, when the prefix is larger", () => {
+  const { tables: { 4: table }, log } = makeNat({ ipv4: "64.0.0.0/10", ttlMs: 10, restMs: 10 });
+  assertEquals(table.capacity, MAPPINGS_MAX);
+  const view = new DataView(new ArrayBuffer(4));
+  const look = (n: number, nowMs: number) => {
+    view.setUint32(0, 0x0a000000 + n);
+    return table.lookUp(view, 0, nowMs);
+  };
+  for (let n = 0; n < MAPPINGS_MAX; n++) look(n, 0);
+  assertEquals(look(MAPPINGS_MAX, 0), FULL);
+  assertEquals([table.size, table.expire(10)], [MAPPINGS_MAX, MAPPINGS_MAX]);
+  assertEquals(look(MAPPINGS_MAX, 19), FULL);
+  log.takeAll();
+  const count = 20;
+  for (let n = 1; n <= count; n++) look(MAPPINGS_MAX + n, 20);
+  const fakes = log.takeAll().map(({ fake }) => addressToText(fake));
+  assertEquals(new Set(fakes).size, count);
+  assertEquals([table.size, table.resting], [count, MAPPINGS_MAX - count]);
+  // The prefix has room, so almost all get the fake that they get in an empty table, too.
+  const { 4: empty } = makeNat({ ipv4: "64.0.0.0/10" }).tables;
+  const alone = fakes.map((_, i) => lookUp(empty, realAddress(MAPPINGS_MAX + 1 + i), 0));
+  const same = fakes.filter((fake, i) => fake === alone[i]).length;
+  assert(same > count / 2, `${same} of ${count}`);
+});
+
+type Step =
+  | { readonly what: "look up"; readonly real: number }
+  | { readonly what: "wait"; readonly ms: number }
+  | { readonly what: "expire" }
+  | { readonly what: "adopt"; readonly fake: number; readonly real: number }
+  | { readonly what: "drop"; readonly fake: number; readonly back: number };
+
+/** Steps over more reals than there are fakes. */
+const STEP: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 6, arbitrary: fc.record({ what: fc.constant("look up" as const), real: fc.nat(20) }) },
+  { weight: 3, arbitrary: fc.record({ what: fc.constant("wait" as const), ms: fc.nat(600) }) },
+  { weight: 3, arbitrary: fc.constant({ what: "expire" as const }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      what: fc.constant("adopt" as const),
+      fake: fc.nat(16),
+      real: fc.nat(20),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      what: fc.constant("drop" as const),
+      fake: fc.nat(16),
+      back: fc.nat(1),
+    }),
+  },
+);
+
+/** A table and its model, given the same steps. */
+class Pair {
+  readonly #nat;
+  readonly #table: Table;
+  readonly #model: NatModel;
+  readonly #realOf: (n: number) => string;
+  readonly #fakeOf: (n: number) => string;
+  #nowMs = 0;
+
+  constructor(family: Family) {
+    const ipv4 = "192.0.2.0/28";
+    this.#nat = makeNat({ ipv4, ipv6: "2001:2::/124", ttlMs: TTL_MS, restMs: REST_MS });
+    this.#table = this.#nat.tables[family];
+    this.#fakeOf = (n) =>
+      family === 4 ? `192.0.2.${n}` : addressToText(bytesOf(`2001:2::${n.toString(16)}`));
+    this.#realOf = (n) => family === 4 ? `10.0.0.${n}` : `2001:db8::${(n + 1).toString(16)}`;
+    const [first, count] = [1, family === 4 ? 14 : 15];
+    const usable = new Set(Array.from({ length: count }, (_, i) => this.#fakeOf(first + i)));
+    this.#model = new NatModel({ usable, ttlMs: TTL_MS, restMs: REST_MS });
+  }
+
+  step(step: Step): void {
+    const [table, model, nowMs] = [this.#table, this.#model, this.#nowMs];
+    switch (step.what) {
+      case "look up": {
+        const real = this.#realOf(step.real);
+        const fake = lookUp(table, real, nowMs);
+        model.lookUp(real, nowMs, fake, this.#nat.log.revision);
+        break;
+      }
+      case "wait":
+        this.#nowMs += step.ms;
+        break;
+      case "expire":
+        assertEquals(table.expire(nowMs), model.expire(nowMs));
+        break;
+      case "adopt": {
+        const [fake, real] = [this.#fakeOf(step.fake), this.#realOf(step.real)];
+        const isAdopted = adopt(table, fake, real, nowMs);
+        const revision = [...table.pairs()].at(-1)?.revision ?? 0;
+        assertEquals(isAdopted, model.adopt(fake, real, nowMs, revision));
+        break;
+      }
+      case "drop": {
+        const fake = this.#fakeOf(step.fake);
+        const living = [...model.living.values()].find((living) => living.fake === fake);
+        const revision = (living?.revision ?? 0) - step.back;
+        table.drop(bytesOf(fake), revision);
+        model.drop(fake, revision);
+      }
+    }
+    this.#compare();
+  }
+
+  #compare(): void {
+    const [table, model] = [this.#table, this.#model];
+    const living = [...model.living];
+    assertEquals([table.size, table.resting], [living.length, model.resting.size]);
+    assertEquals(table.nextExpiryMs, living[0]?.[1].endsAtMs ?? Infinity);
+    // As one text, since this runs after each of many steps.
+    assertEquals(
+      Array.from(table.pairs(), (pair) => `${pair.revision} ${pairText(pair)}`).join(),
+      living.map(([real, { fake, revision }]) => `${revision} ${fake} ${real}`).join(),
+    );
+    assertEquals(
+      this.#nat.log.takeAll().map((change) => `${change.kind} ${pairText(change)}`).join(),
+      model.takeChanges().join(),
+    );
+  }
+}
+
+function pairText({ fake, real }: { fake: Uint8Array; real: Uint8Array }): string {
+  return `${addressToText(fake)} ${addressToText(real)}`;
+}
+
+for (const family of [4, 6] as const) {
+  Deno.test(`Table does what the model does over IPv${family}, when steps are random`, () => {
+    holds(
+      `Table IPv${family}`,
+      fc.property(fc.array(STEP, { maxLength: 120, size: "max" }), (steps) => {
+        const pair = new Pair(family);
+        for (const step of steps) pair.step(step);
+      }),
+      200,
+    );
+  });
+}
+
+Deno.test("Table keeps its promise to many reals, when they come, go and come again", () => {
+  const { tables: { 4: table }, log } = makeNat({ ttlMs: TTL_MS, restMs: REST_MS });
+  const count = 20_000;
+  const fakes = Array.from({ length: count }, (_, n) => lookUp(table, realAddress(n), 0));
+  assertEquals(new Set(fakes).size, count);
+  table.expire(TTL_MS);
+  for (let n = count - 1; n >= 0; n -= 97) {
+    assertEquals(lookUp(table, realAddress(n), TTL_MS), fakes[n]);
+  }
+  assert(log.size > 2 * count);
+});

@@ -1,0 +1,107 @@
+/** Tables, a committer and a fake nft put together, as `lib/io/serve.ts` does it with the real one. */
+import { addressToText, type Family } from "../../lib/address.ts";
+import { Committer } from "../../lib/nft/committer.ts";
+import { FakeNft } from "./fake_nft.ts";
+import { viewOf } from "./hex.ts";
+import { bytesOf, makeNat, type Nat, type NatOptions } from "./nat.ts";
+
+/** Turns of the event loop after which nothing moves that waits for nobody. */
+const TURNS = 200;
+
+/** A look-up and what became of the reply that needed it. */
+export interface Asked {
+  readonly family: Family;
+  readonly real: string;
+  readonly fake: string;
+  readonly revision: number;
+  /** What the reply was told, once it was. */
+  answer?: boolean;
+  /** Whether the kernel had the mapping when the reply was told that it has. */
+  wasTrue?: boolean;
+}
+
+/** Everything between a look-up and the kernel. */
+export class Committing {
+  readonly nat: Nat;
+  readonly nft = new FakeNft();
+  readonly committer: Committer;
+  readonly reports: string[] = [];
+  nowMs = 0;
+  /** Ends the pause that is under way, if one is. */
+  #pause: ((isWorthwhile: boolean) => void) | undefined;
+
+  constructor(options: NatOptions = {}) {
+    this.nat = makeNat(options);
+    this.committer = new Committer({
+      nft: this.nft,
+      table: "dotp",
+      log: this.nat.log,
+      tables: this.nat.tables,
+      pause: () => new Promise((resolve) => this.#pause = resolve),
+      report: (problem) => this.reports.push(problem),
+    });
+  }
+
+  /** Whether the committer waits before it tries again. */
+  get isPausing(): boolean {
+    return this.#pause !== undefined;
+  }
+
+  /** Looks a real up as a rewritten reply does, and waits like one; undefined where the pool is full. */
+  ask(real: string): Asked | undefined {
+    const family = real.includes(":") ? 6 : 4;
+    const table = this.nat.tables[family];
+    const view = viewOf(bytesOf(real));
+    const slot = table.lookUp(view, 0, this.nowMs);
+    if (slot < 0) return undefined;
+    table.writeFake(slot, view, 0);
+    const fake = addressToText(new Uint8Array(view.buffer));
+    const asked: Asked = { family, real, fake, revision: table.revision(slot) };
+    const done = (isCommitted: boolean) => {
+      if (asked.answer !== undefined) throw new Error("a reply was answered twice");
+      asked.answer = isCommitted;
+      asked.wasTrue = this.nft.kernel.holds(family, fake, real);
+    };
+    if (this.committer.isCommitted(asked.revision)) done(true);
+    else this.committer.wait([asked.revision], done);
+    return asked;
+  }
+
+  /** Asks for several at once. */
+  askAll(reals: Iterable<string>): Asked[] {
+    return Array.from(reals, (real) => this.ask(real)).filter((asked) => asked !== undefined);
+  }
+
+  /** Lets time pass, and what has outlived its time go. */
+  pass(ms: number): void {
+    this.nowMs += ms;
+    const { 4: four, 6: six } = this.nat.tables;
+    if (four.expire(this.nowMs) + six.expire(this.nowMs) > 0) this.committer.start();
+  }
+
+  /** Ends the pause after a failure. */
+  retry(isWorthwhile = true): void {
+    this.#pause?.(isWorthwhile);
+    this.#pause = undefined;
+  }
+
+  /** Lets everything happen that can without time, nft or a pause. */
+  async settle(): Promise<void> {
+    for (let i = 0; i < TURNS; i++) await Promise.resolve();
+  }
+
+  /** Whether the kernel has what the table has; nothing else, nothing less. */
+  get isInStep(): boolean {
+    return ([4, 6] as const).every((family) =>
+      this.nft.kernel.list(family).join() === this.expected(family).join()
+    );
+  }
+
+  /** What the kernel should hold, as the fake kernel lists it. */
+  expected(family: Family): string[] {
+    return Array.from(this.nat.tables[family].pairs(), ({ fake, real }) => {
+      const realText = addressToText(real);
+      return [`${addressToText(fake)} ${realText}`, realText];
+    }).flat().sort();
+  }
+}

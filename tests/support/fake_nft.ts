@@ -1,0 +1,171 @@
+/**
+ * An nft with a kernel behind it, both imitated: it reads the text of a transaction, keeps sets and
+ * maps, takes a line whole or not at all, and refuses what the kernel refuses in the kernel's words.
+ * It can be held, be away, die halfway and be told to refuse an element. What an admin does by hand
+ * is done to `kernel`.
+ */
+import { addressToText, type Family, parseAddress } from "../../lib/address.ts";
+import type { KernelState, Nft, NftResult } from "../../lib/nft/committer.ts";
+
+/** A set has empty values. */
+type Elements = Map<string, string>;
+
+const NAMES = {
+  4: { set: "nat_addr", map: "nat_map" },
+  6: { set: "nat_addr6", map: "nat_map6" },
+} as const;
+
+const COMMAND = /^(add|delete) element inet (\w+) (\w+) \{(.+)\}$/;
+
+/** What the kernel holds of one table. */
+export class FakeKernel {
+  readonly table: string;
+  /** The most elements of one set or map. */
+  sizeMax = Infinity;
+  /** Elements that may not be added, by fake or real address. */
+  readonly refused = new Set<string>();
+  #elements: ReadonlyMap<string, Elements> = new Map(
+    Object.values(NAMES).flatMap(({ set, map }) => [[set, new Map()], [map, new Map()]]),
+  );
+
+  constructor(table: string) {
+    this.table = table;
+  }
+
+  /** Carries a line out whole; or says why not, and nothing has happened. */
+  run(line: string): string | undefined {
+    const before = this.#elements;
+    this.#elements = new Map(Array.from(before, ([name, elements]) => [name, new Map(elements)]));
+    for (const command of line.split(";")) {
+      const problem = this.#execute(command);
+      if (problem === undefined) continue;
+      this.#elements = before;
+      return problem;
+    }
+    return undefined;
+  }
+
+  /** The elements of a set or map; to be changed by hand. */
+  elements(name: string): Elements {
+    const elements = this.#elements.get(name);
+    if (elements === undefined) throw new RangeError(`Cannot find "${name}": it is no set of ours`);
+    return elements;
+  }
+
+  /** Everything of one family, as `fake real` and as `real`, sorted. */
+  list(family: Family): string[] {
+    const { set, map } = NAMES[family];
+    const pairs = Array.from(this.elements(map), ([fake, real]) => `${fake} ${real}`);
+    return [...pairs, ...this.elements(set).keys()].sort();
+  }
+
+  /** Whether a fake leads to a real and the real is in the set. */
+  holds(family: Family, fake: string, real: string): boolean {
+    const { set, map } = NAMES[family];
+    return this.elements(map).get(fake) === real && this.elements(set).has(real);
+  }
+
+  #execute(command: string): string | undefined {
+    const [, verb, table, name = "", list = ""] = COMMAND.exec(command) ?? [];
+    if (verb === undefined) return `syntax error, unexpected ${command}`;
+    const elements = this.#elements.get(name);
+    if (table !== this.table || elements === undefined) return "No such file or directory";
+    const named = new Set<string>();
+    for (const element of list.split(",")) {
+      const [key = "", value = ""] = element.split(" : ").map(canonical);
+      const problem = verb === "add"
+        ? this.#add(elements, name, key, value, named)
+        : elements.delete(key)
+        ? undefined
+        : "Could not process rule: No such file or directory";
+      if (problem !== undefined) return problem;
+      named.add(key);
+    }
+    return undefined;
+  }
+
+  #add(
+    elements: Elements,
+    name: string,
+    key: string,
+    value: string,
+    named: ReadonlySet<string>,
+  ): string | undefined {
+    if (name.startsWith("nat_map") !== (value !== "")) return "datatype mismatch";
+    if (this.refused.has(key) || this.refused.has(value)) {
+      return "Could not process rule: Invalid argument";
+    }
+    const known = elements.get(key);
+    if (named.has(key) || (known !== undefined && known !== value)) {
+      return "Could not process rule: File exists";
+    }
+    if (known === undefined && elements.size >= this.sizeMax) {
+      return "Could not process rule: Too many open files in system";
+    }
+    elements.set(key, value);
+    return undefined;
+  }
+}
+
+/** The nft that a committer is given. */
+export class FakeNft implements Nft {
+  readonly kernel: FakeKernel;
+  /** Transactions that were begun, in order. */
+  readonly scripts: string[] = [];
+  /** How many sets have been read. */
+  reads = 0;
+  /** Whether nft works, is missing, or dies once the kernel has taken a transaction. */
+  state: "up" | "away" | "dies" = "up";
+  #running = 0;
+  #released = Promise.resolve();
+  #release = () => {};
+
+  constructor(table = "dotp") {
+    this.kernel = new FakeKernel(table);
+  }
+
+  /** From now on everything waits for `release`. */
+  hold(): void {
+    this.#release();
+    ({ promise: this.#released, resolve: this.#release } = Promise.withResolvers<void>());
+  }
+
+  /** Lets go on what was held. */
+  release(): void {
+    this.#release();
+    this.#released = Promise.resolve();
+  }
+
+  async run(script: string): Promise<NftResult> {
+    this.scripts.push(script);
+    await this.#enter();
+    const problem = this.state === "away" ? undefined : this.kernel.run(script);
+    this.#running--;
+    if (this.state !== "up") return { kind: "unavailable", message: "nft hung and was ended" };
+    return problem === undefined ? { kind: "done" } : { kind: "refused", message: problem };
+  }
+
+  async read(family: Family): Promise<KernelState> {
+    this.reads++;
+    await this.#enter();
+    this.#running--;
+    if (this.state !== "up") throw new Error("nft cannot be started");
+    const { set, map } = NAMES[family];
+    const pairs = Array.from(
+      this.kernel.elements(map),
+      ([fake, real]) => ({ fake: parseAddress(fake).bytes, real: parseAddress(real).bytes }),
+    );
+    const reals = Array.from(this.kernel.elements(set).keys(), (real) => parseAddress(real).bytes);
+    return { pairs, reals };
+  }
+
+  /** One after the other, or the order is lost. */
+  async #enter(): Promise<void> {
+    if (++this.#running > 1) throw new Error("two transactions run at once");
+    await this.#released;
+  }
+}
+
+function canonical(text: string): string {
+  return addressToText(parseAddress(text.trim()).bytes);
+}

@@ -1,0 +1,78 @@
+/** NAT tables for tests, spoken to in text. */
+import { addressToText, type Family, parseAddress, parsePrefix } from "../../lib/address.ts";
+import { ChangeLog } from "../../lib/nat/changes.ts";
+import { Pool, wordsOf } from "../../lib/nat/pool.ts";
+import { FULL, Table } from "../../lib/nat/table.ts";
+import { viewOf } from "./hex.ts";
+
+/** Prefixes and times; what is left out is as a user has it who says nothing. */
+export interface NatOptions {
+  readonly ipv4?: string;
+  readonly ipv6?: string;
+  readonly ttlMs?: number;
+  readonly restMs?: number;
+}
+
+/** Both tables on one log. */
+export interface Nat {
+  readonly log: ChangeLog;
+  readonly tables: Readonly<Record<Family, Table>>;
+}
+
+/** New tables, empty. */
+export function makeNat(options: NatOptions = {}): Nat {
+  const { ipv4 = "198.18.0.0/15", ipv6 = "2001:2::/48", ttlMs = 120_000 } = options;
+  const log = new ChangeLog();
+  const tableOf = (prefix: string, family: Family) =>
+    new Table({
+      pool: new Pool(parsePrefix(prefix, family)),
+      log,
+      ttlMs,
+      restMs: options.restMs ?? ttlMs,
+      hashKey: 1,
+    });
+  return { log, tables: { 4: tableOf(ipv4, 4), 6: tableOf(ipv6, 6) } };
+}
+
+/** Looks a real address up; its fake, or "full". */
+export function lookUp(table: Table, real: string, nowMs: number): string {
+  const view = viewOf(bytesOf(real));
+  const slot = table.lookUp(view, 0, nowMs);
+  if (slot === FULL) return "full";
+  table.writeFake(slot, view, 0);
+  return addressToText(new Uint8Array(view.buffer));
+}
+
+/** Takes a pair over as if the kernel had it. */
+export function adopt(table: Table, fake: string, real: string, nowMs = 0): boolean {
+  return table.adopt(bytesOf(fake), bytesOf(real), nowMs);
+}
+
+/** The living pairs, as `fake real`, oldest first. */
+export function pairsOf(table: Table): string[] {
+  return [...table.pairs()].map(({ fake, real }) =>
+    `${addressToText(fake)} ${addressToText(real)}`
+  );
+}
+
+/** The octets of an address. */
+export function bytesOf(address: string): Uint8Array {
+  return parseAddress(address).bytes;
+}
+
+/** The words of an address. */
+export function words(address: string): Uint32Array {
+  return wordsOf(bytesOf(address));
+}
+
+/** An address of words as text. */
+export function textOf(address: Uint32Array): string {
+  const view = new DataView(new ArrayBuffer(address.length * 4));
+  for (const [i, word] of address.entries()) view.setUint32(i * 4, word);
+  return addressToText(new Uint8Array(view.buffer));
+}
+
+/** An address for a test that needs many of them. */
+export function realAddress(n: number): string {
+  return `10.${n >>> 16}.${(n >>> 8) & 0xff}.${n & 0xff}`;
+}

@@ -1,0 +1,49 @@
+/** A `Rewriter` for `example.com`, whose reals have fakes that a test can know beforehand. */
+import { DomainTree } from "../../lib/dns/domains.ts";
+import { Message } from "../../lib/dns/message.ts";
+import { nameFromText } from "../../lib/dns/name.ts";
+import { type Outcome, Rewriter } from "../../lib/rewrite.ts";
+import { bytesOf, viewOf } from "./hex.ts";
+import { adopt, makeNat, type Nat, type NatOptions } from "./nat.ts";
+
+/** Half of the usual NAT_TTL, seconds. */
+export const TTL_MAX = 60;
+
+/** Reals and the fakes that the tables have for them from the start. */
+export const FAKES: Readonly<Record<string, string>> = {
+  "192.0.2.1": "198.18.0.1",
+  "192.0.2.2": "198.18.0.2",
+  "192.0.2.3": "198.18.0.3",
+  "192.0.2.4": "198.18.0.4",
+  "2001:db8::1": "2001:2::1",
+  "2001:db8::2": "2001:2::2",
+  "2001:db8::3": "2001:2::3",
+  "2001:db8::4": "2001:2::4",
+};
+
+/** A rewriter and its tables. */
+export interface Rewriting {
+  readonly rewriter: Rewriter;
+  readonly nat: Nat;
+  /** Rewrites a copy; what became of it, and its octets. */
+  rewrite(bytes: Uint8Array): { outcome: Outcome; bytes: Uint8Array };
+}
+
+/** Makes one. */
+export function makeRewriting(
+  { domains = ["example.com"], ...options }: NatOptions & { domains?: readonly string[] } = {},
+): Rewriting {
+  const nat = makeNat(options);
+  for (const [real, fake] of Object.entries(FAKES)) {
+    adopt(nat.tables[real.includes(":") ? 6 : 4], fake, real);
+  }
+  const tree = new DomainTree(domains.map(nameFromText));
+  const rewriter = new Rewriter(tree, nat.tables, TTL_MAX);
+  const reply = new Message();
+  const rewrite = (bytes: Uint8Array) => {
+    const view = viewOf(bytes);
+    const whole = reply.index(view, bytes.length);
+    return { outcome: rewriter.rewrite(reply, whole, 0), bytes: bytesOf(view) };
+  };
+  return { rewriter, nat, rewrite };
+}
