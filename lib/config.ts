@@ -30,12 +30,12 @@ export const LOG_LEVELS = ["debug", "info", "warning", "error"] as const;
 export type LogLevel = typeof LOG_LEVELS[number];
 /** Forms of a log line that `--log-format` takes. */
 export const LOG_FORMATS = ["text", "json"] as const;
+/** A form of `LOG_FORMATS`. */
+export type LogFormat = typeof LOG_FORMATS[number];
 /** What to do where the pool has no fake left, as `--pool-full` takes it. */
 export const POOL_FULL = ["servfail", "evict"] as const;
 /** A choice of `POOL_FULL`. */
 export type PoolFull = typeof POOL_FULL[number];
-/** A form of `LOG_FORMATS`. */
-export type LogFormat = typeof LOG_FORMATS[number];
 
 /** The longest prefix for fakes, bits: two fakes in IPv4, an interface identifier in IPv6. */
 export const PREFIX_LENGTH_MAX: Readonly<Record<Family, number>> = { 4: 30, 6: 64 };
@@ -193,6 +193,7 @@ export const OPTIONS: readonly Option[] = [
     name: "pool-full",
     value: "CHOICE",
     standard: "servfail",
+    choices: POOL_FULL,
     help: "where no fake is left: servfail, or evict the mapping that is idle for longest",
   },
   { name: "table", value: "NAME", standard: "dotp", help: "nft table, of family inet" },

@@ -18,7 +18,7 @@ import {
   prefixToText,
 } from "../address.ts";
 import type { Config } from "../config.ts";
-import { Pool } from "../nat/pool.ts";
+import { capacityOf } from "../nat/pool.ts";
 import { MAPPINGS_MAX } from "../nat/table.ts";
 import { FAMILIES, SET_NAMES, tableProblem } from "../nft/script.ts";
 import { error, type Finding, ok, warning } from "./finding.ts";
@@ -78,7 +78,7 @@ export function judgeRules(config: Config, listed: string): Finding[] {
 }
 
 function judgeSize({ prefixes }: Config, ruleset: Ruleset, family: Family): Finding | undefined {
-  const needed = Math.min(new Pool(prefixes[family]).capacity, MAPPINGS_MAX);
+  const needed = Math.min(capacityOf(prefixes[family]), MAPPINGS_MAX);
   for (const name of [SET_NAMES[family].set, SET_NAMES[family].map]) {
     const size = ruleset.sizeOf(name);
     if (size === undefined || size >= needed) continue;

@@ -17,6 +17,7 @@ export interface Program {
 /** All of them, the one that must be there first. */
 export const PROGRAMS: readonly Program[] = [
   { name: "nft", use: "tells the kernel what the fakes stand for" },
+  { name: "conntrack", use: "forgets connections to a fake before it stands for another address" },
   { name: "logger", use: "takes the log to syslog, with --daemonize" },
   { name: "systemd-notify", use: "tells systemd that dotp is ready" },
   { name: "ip", use: "shows addresses, routes and policy rules to the checks" },

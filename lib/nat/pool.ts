@@ -50,8 +50,8 @@ export class Pool {
     this.#prefixMasks = this.#base.map((_, i) => ~maskOf((i + 1) * WORD_BITS - prefix.length));
     this.#hash = new SipHash(key);
     this.#message = new Uint8Array(prefix.bytes.length);
-    const bits = Math.min(prefix.bytes.length * 8 - prefix.length, OFFSET_BITS_MAX);
-    this.capacity = 2 ** bits - (prefix.family === 4 ? 2 : 1);
+    const bits = offsetBits(prefix);
+    this.capacity = capacityOf(prefix);
     this.#lowMask = maskOf(bits);
     this.#highMask = maskOf(bits - WORD_BITS);
   }
@@ -98,6 +98,15 @@ export class Pool {
   #isBaseAbove(address: Uint32Array): boolean {
     return address[0] === this.#base[0] && address[1] === this.#base[1];
   }
+}
+
+/** How many fakes a prefix can give. */
+export function capacityOf(prefix: Prefix): number {
+  return 2 ** offsetBits(prefix) - (prefix.family === 4 ? 2 : 1);
+}
+
+function offsetBits({ bytes, length }: Prefix): number {
+  return Math.min(bytes.length * 8 - length, OFFSET_BITS_MAX);
 }
 
 /** An address as words in network order. */

@@ -2,15 +2,21 @@
 import { addressToText, type Family, parseAddress, parsePrefix } from "../../lib/address.ts";
 import { ChangeLog } from "../../lib/nat/changes.ts";
 import { Pool, wordsOf } from "../../lib/nat/pool.ts";
+import { KEY_LENGTH } from "../../lib/nat/siphash.ts";
 import { FULL, Table } from "../../lib/nat/table.ts";
 import { viewOf } from "./hex.ts";
+
+/** A key for tests that ask for no other. */
+export const KEY = new Uint8Array(KEY_LENGTH);
 
 /** Prefixes and times; what is left out is as a user has it who says nothing. */
 export interface NatOptions {
   readonly ipv4?: string;
   readonly ipv6?: string;
   readonly ttlMs?: number;
+  readonly ttlMaxMs?: number;
   readonly restMs?: number;
+  readonly evictAfterMs?: number;
 }
 
 /** Both tables on one log. */
@@ -25,10 +31,12 @@ export function makeNat(options: NatOptions = {}): Nat {
   const log = new ChangeLog();
   const tableOf = (prefix: string, family: Family) =>
     new Table({
-      pool: new Pool(parsePrefix(prefix, family)),
+      pool: new Pool(parsePrefix(prefix, family), KEY),
       log,
       ttlMs,
+      ttlMaxMs: options.ttlMaxMs ?? Infinity,
       restMs: options.restMs ?? ttlMs,
+      evictAfterMs: options.evictAfterMs ?? Infinity,
       hashKey: 1,
     });
   return { log, tables: { 4: tableOf(ipv4, 4), 6: tableOf(ipv6, 6) } };
@@ -45,12 +53,12 @@ export function lookUp(table: Table, real: string, nowMs: number): string {
 
 /** Takes a pair over as if the kernel had it. */
 export function adopt(table: Table, fake: string, real: string, nowMs = 0): boolean {
-  return table.adopt(bytesOf(fake), bytesOf(real), nowMs);
+  return table.adopt({ fake: bytesOf(fake), real: bytesOf(real) }, nowMs);
 }
 
 /** The living pairs, as `fake real`, oldest first. */
 export function pairsOf(table: Table): string[] {
-  return [...table.pairs()].map(({ fake, real }) =>
+  return table.difference([], []).map(({ fake, real }) =>
     `${addressToText(fake)} ${addressToText(real)}`
   );
 }
