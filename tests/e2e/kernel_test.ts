@@ -79,8 +79,12 @@ PATH="${path}" exec nft "$@"
 }
 
 async function signalNft(dotp: Dotp, signal: Deno.Signal): Promise<void> {
-  const pids = await dotp.nftProcesses();
-  assertNotEquals(pids, [], "dotp has no nft running");
+  // Others come and go: those that list a set.
+  const pids = await lab().until(
+    "the one nft that stays",
+    () => dotp.nftProcesses(),
+    ({ length }) => length === 1,
+  );
   for (const pid of pids) await lab().gateway.call("signal", { pid, signal });
 }
 
