@@ -46,6 +46,8 @@ export interface AnswererOptions<Peer> {
   readonly rewriter: Rewriter;
   readonly committer: Committer;
   readonly outlet: Outlet<Peer>;
+  /** The time, for replies that were held. */
+  readonly now: () => number;
   /** Told of each SERVFAIL; `view` and `length` are header and question of the query. */
   readonly onFailure: (why: Failure, query: QueryParts) => void;
 }
@@ -128,9 +130,14 @@ export class Answerer<Peer> {
     if (committer.isCommitted(rewriter.revision)) return this.#send(query, length, view);
     const held = query.copy();
     const bytes = new Uint8Array(view.buffer, view.byteOffset, length).slice();
-    committer.wait(rewriter.revisions.slice(), (isCommitted) => {
-      if (isCommitted) this.#send(held, length, new DataView(bytes.buffer));
-      else this.#fail(held, "the mapping could not be brought into the kernel");
+    const revisions = rewriter.revisions.slice();
+    committer.wait(revisions, (isCommitted) => {
+      if (!isCommitted) {
+        return this.#fail(held, "the mapping could not be brought into the kernel");
+      }
+      // The client counts from now on.
+      rewriter.prolong(revisions, this.#options.now());
+      this.#send(held, length, new DataView(bytes.buffer));
     });
   }
 

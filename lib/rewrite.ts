@@ -60,6 +60,8 @@ export class Rewriter {
   /** Records of a configured name, in the order in which they were found. */
   readonly #matched: number[] = [];
   readonly #unmatched: number[] = [];
+  /** Whether an owner could not be followed, or the steps for it were spent. */
+  #isDamaged = false;
   /** Addresses to patch: offset, slot, and which table. */
   readonly #offsets: number[] = [];
   readonly #slots: number[] = [];
@@ -88,12 +90,21 @@ export class Rewriter {
   rewrite(reply: Message, whole: boolean, nowMs: number): Outcome {
     if (reply.rcode !== Rcode.NOERROR) return "passed";
     if (!this.#match(reply)) return "malformed";
-    if (this.#matched.length === 0 && (whole || !this.#asksForOurs(reply))) return "passed";
-    if (!whole) return "malformed";
+    const isSound = whole && !this.#isDamaged;
+    if (this.#matched.length === 0 && (isSound || !this.#asksForOurs(reply))) return "passed";
+    if (!isSound) return "malformed";
     const planned = this.#plan(reply, nowMs);
     if (planned !== "rewritten") return planned;
     this.#patch(reply);
     return "rewritten";
+  }
+
+  /** Begins the lifetime of mappings anew, as their reply leaves only now. */
+  prolong(revisions: readonly number[], nowMs: number): void {
+    for (const revision of revisions) {
+      this.#tables[4].prolong(revision, nowMs);
+      this.#tables[6].prolong(revision, nowMs);
+    }
   }
 
   /** Finds the records of configured names; false where a chain of ours cannot be followed. */
@@ -101,6 +112,7 @@ export class Rewriter {
     const { view, length } = reply;
     this.#matched.length = 0;
     this.#unmatched.length = 0;
+    this.#isDamaged = false;
     this.#owner.reset();
     this.#target.reset();
     let hasChain = false;
@@ -111,8 +123,9 @@ export class Rewriter {
       const start = startOf(reply, i);
       if (start !== lastStart) {
         lastStart = start;
-        lastCovered = this.#owner.follow(view, length, start) &&
-          this.#domains.covers(view, this.#owner);
+        const isName = this.#owner.follow(view, length, start);
+        this.#isDamaged ||= !isName;
+        lastCovered = isName && this.#domains.covers(view, this.#owner);
       }
       (lastCovered ? this.#matched : this.#unmatched).push(i);
       hasChain ||= lastCovered && reply.type(i) === Type.CNAME;
@@ -132,8 +145,8 @@ export class Rewriter {
       let kept = 0;
       for (const i of this.#unmatched) {
         if (++comparisons > CHAIN_COMPARISONS_MAX) return false;
-        const leadsHere = this.#owner.follow(view, length, reply.ownerOffset(i)) &&
-          sameName(view, this.#owner, this.#target);
+        if (!this.#owner.follow(view, length, reply.ownerOffset(i))) return false;
+        const leadsHere = sameName(view, this.#owner, this.#target);
         if (leadsHere) this.#matched.push(i);
         else this.#unmatched[kept++] = i;
       }
@@ -143,6 +156,7 @@ export class Rewriter {
   }
 
   #asksForOurs(reply: Message): boolean {
+    this.#owner.reset();
     return reply.questionEnd > 0 &&
       this.#owner.follow(reply.view, reply.length, Offset.QUESTION) &&
       this.#domains.covers(reply.view, this.#owner);

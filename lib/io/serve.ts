@@ -102,6 +102,7 @@ function connect(config: Config, nft: NftProgram, nat: Nat): Server {
       ask: (socket, view, length) => upstream.ask(socket, view, length),
       reply: (peer, view, length) => listener.send(peer, view, length),
     },
+    now: nowMs,
     onFailure: failureReporter(),
   });
   const deadlines = new Alarm(

@@ -42,6 +42,11 @@ export class ChangeLog {
     return this.revision;
   }
 
+  /** A revision for what the kernel has already, so that nothing need be done. */
+  skip(): number {
+    return ++this.revision;
+  }
+
   /** Takes the oldest changes, at most `most`. */
   take(most: number): Change[] {
     if (this.#pending.length <= most) return this.takeAll();

@@ -65,6 +65,8 @@ export class Table {
   /** Those that live, by when they were added to the kernel. */
   readonly #inKernel = new AgeQueue();
   readonly #slots: Slots = new Slots();
+  /** The slots of the living by the revision that made them live. */
+  readonly #byRevision = new Map<number, number>();
   readonly #free: number[] = [];
   #slotsUsed = 0;
   #mark = 0;
@@ -137,6 +139,17 @@ export class Table {
   /** The revision that the kernel must have reached before this mapping is handed out. */
   revision(slot: number): number {
     return this.#slots.revisions[slot]!;
+  }
+
+  /** Whether the mapping that became alive with a revision is alive since. */
+  holds(revision: number): boolean {
+    return this.#byRevision.has(revision);
+  }
+
+  /** Begins the lifetime of that mapping anew, where it is alive. */
+  prolong(revision: number, nowMs: number): void {
+    const slot = this.#byRevision.get(revision);
+    if (slot !== undefined) this.#touch(slot, nowMs);
   }
 
   /** Writes the fake address of a mapping over the real one in a message. */
@@ -223,19 +236,22 @@ export class Table {
     const slot = this.#takeSlot();
     if (slot === NONE) return false;
     this.#bind(slot);
-    this.#live(slot, nowMs, nowMs - ageMs);
+    this.#live(slot, nowMs, nowMs - ageMs, this.#options.log.skip());
     this.#slots.lookedUpMs[slot] = nowMs;
-    this.#slots.revisions[slot] = 0;
     return true;
   }
 
-  /** Lets the mapping that change `revision` made rest, as the kernel refused it. */
-  drop(fake: Uint8Array, revision: number): void {
-    const slot = this.#findFake(fake);
-    if (slot === NONE || this.#slots.revisions[slot] !== revision || !this.#isLiving(slot)) return;
-    this.#living.remove(slot);
-    this.#inKernel.remove(slot);
+  /**
+   * Lets the mapping that became alive with a revision rest, as the kernel refused it.
+   *
+   * @returns false where it is alive no more, or anew
+   */
+  drop(revision: number): boolean {
+    const slot = this.#byRevision.get(revision);
+    if (slot === undefined) return false;
+    this.#die(slot);
     this.#rest(slot, this.#slots.activeMs[slot]!);
+    return true;
   }
 
   /**
@@ -325,13 +341,14 @@ export class Table {
 
   /** Lets a slot that is in no queue live, in the kernel too. */
   #wakeUp(slot: number, nowMs: number, isReused: boolean): void {
-    this.#live(slot, nowMs, nowMs);
-    const { log } = this.#options;
-    this.#slots.revisions[slot] = log.push("add", this.family, this.#pair(slot), isReused);
+    const revision = this.#options.log.push("add", this.family, this.#pair(slot), isReused);
+    this.#live(slot, nowMs, nowMs, revision);
     this.#noteFill();
   }
 
-  #live(slot: number, nowMs: number, addedMs: number): void {
+  #live(slot: number, nowMs: number, addedMs: number, revision: number): void {
+    this.#slots.revisions[slot] = revision;
+    this.#byRevision.set(revision, slot);
     this.#slots.isLiving[slot] = 1;
     this.#slots.activeMs[slot] = nowMs;
     this.#slots.addedMs[slot] = addedMs;
@@ -341,9 +358,14 @@ export class Table {
 
   /** Takes a living mapping out of the kernel. */
   #end(slot: number): void {
+    this.#die(slot);
+    this.#options.log.push("delete", this.family, this.#pair(slot));
+  }
+
+  #die(slot: number): void {
+    this.#byRevision.delete(this.#slots.revisions[slot]!);
     this.#living.remove(slot);
     this.#inKernel.remove(slot);
-    this.#options.log.push("delete", this.family, this.#pair(slot));
   }
 
   #rest(slot: number, sinceMs: number): void {

@@ -68,16 +68,18 @@ export interface CommitterOptions {
 }
 
 interface Waiter {
-  /** Ascending; the last one is waited for. */
   readonly revisions: readonly number[];
+  /** The highest of them. */
+  readonly last: number;
   readonly done: (committed: boolean) => void;
 }
 
 /**
  * In step: the kernel holds what the tables say up to the settled revision. In doubt: that must be
- * seen to, and replies wait for it. Failed: that could not be done last time, so none waits.
+ * seen to, and replies wait for it. Mending: it is being seen to, unless doubt arises anew. Failed:
+ * that could not be done last time, so none waits.
  */
-type State = "in step" | "in doubt" | "failed";
+type State = "in step" | "in doubt" | "mending" | "failed";
 
 /** Thrown within this file where nft is unavailable. */
 class NftUnavailable extends Error {}
@@ -86,8 +88,8 @@ class NftUnavailable extends Error {}
 export class Committer {
   readonly #options: CommitterOptions;
   readonly #waiters: Waiter[] = [];
-  /** Revisions up to the settled one that the kernel refused and that someone may wait for. */
-  readonly #refused = new Set<number>();
+  /** Fakes of changes that were never made, whose connections are still to be forgotten. */
+  #unforgotten: Uint8Array[] = [];
   #settled = 0;
   #state: State = "in step";
   #running: Promise<void> | undefined;
@@ -105,15 +107,17 @@ export class Committer {
   }
 
   /**
-   * Calls `done` once, when all of the revisions are settled: true where the kernel has them all.
-   * Starts a batch where none is under way.
+   * Calls `done` once, when all of the revisions are settled: true where the mappings that became
+   * alive with them still are, and are in the kernel. Starts a batch where none is under way.
    */
   wait(revisions: readonly number[], done: (committed: boolean) => void): void {
     if (this.#state === "failed" || this.#waiters.length >= WAITING_MAX) {
       done(false);
       return;
     }
-    this.#waiters.push({ revisions: revisions.toSorted((a, b) => a - b), done });
+    const waiter = { revisions, last: Math.max(...revisions), done };
+    if (this.isCommitted(waiter.last)) return this.#answer(waiter);
+    this.#waiters.push(waiter);
     this.start();
   }
 
@@ -158,19 +162,12 @@ export class Committer {
   }
 
   async #run(): Promise<void> {
-    const { log } = this.#options;
     // A turn of the event loop, so that what came in together is committed together.
     await Promise.resolve();
     while (!this.#isQuiet) {
       try {
-        if (this.#state === "in step" && log.size > 0) await this.#commitNext();
-        if (this.#state !== "in step" || this.#isVerifyDue) {
-          this.#isVerifyDue = false;
-          const states = await this.#read();
-          this.#takeOver(states);
-          await this.#reconcile(states);
-        }
-        this.#state = "in step";
+        if (this.#state === "in step" && !this.#isVerifyDue) await this.#commitNext();
+        else await this.#mend();
       } catch (error) {
         this.#fail(error instanceof Error ? error.message : String(error));
         if (!await this.#options.pause()) return;
@@ -182,14 +179,31 @@ export class Committer {
     const batch = this.#options.log.take(BATCH_CHANGES_MAX);
     const revision = batch.at(-1)?.revision ?? this.#settled;
     await this.#forget(batch);
-    if (await this.#apply(batch, true)) this.#settle(revision);
-    else this.#state = "in doubt";
+    if (!await this.#apply(batch, true)) this.#state = "in doubt";
+    // Where there is doubt, replies wait until it is gone.
+    if (this.#state === "in step") this.#settle(revision);
+  }
+
+  async #mend(): Promise<void> {
+    this.#isVerifyDue = false;
+    if (this.#state !== "in step") this.#state = "mending";
+    const states = await this.#read();
+    this.#takeOver(states);
+    const upTo = await this.#reconcile(states);
+    if (this.#isMended()) this.#settle(upTo);
+  }
+
+  /** Whether no doubt has arisen while the kernel was mended; then it is in step. */
+  #isMended(): boolean {
+    if (this.#state === "mending") this.#state = "in step";
+    return this.#state === "in step";
   }
 
   /** Ends what conntrack knows of fakes that get another real, before they get it. */
   async #forget(changes: readonly Change[]): Promise<void> {
-    const reused = changes.filter(({ kind, isReused }) => kind === "add" && isReused);
-    if (reused.length > 0) await this.#options.nft.forget(reused.map(({ fake }) => fake));
+    const fakes = [...this.#unforgotten, ...reusedIn(changes)];
+    this.#unforgotten = [];
+    if (fakes.length > 0) await this.#options.nft.forget(fakes);
   }
 
   async #read(): Promise<Record<Family, KernelState>> {
@@ -213,8 +227,12 @@ export class Committer {
     }
   }
 
-  /** Brings the kernel from the states just read to what the tables say. */
-  async #reconcile(states: Record<Family, KernelState>): Promise<void> {
+  /**
+   * Brings the kernel from the states just read to what the tables say.
+   *
+   * @returns the revision up to which they say it
+   */
+  async #reconcile(states: Record<Family, KernelState>): Promise<number> {
     const { log, tables } = this.#options;
     // The tables already say what the log has, and the difference is to them.
     const upTo = log.revision;
@@ -231,7 +249,7 @@ export class Committer {
     for (let i = 0; i < changes.length; i += BATCH_CHANGES_MAX) {
       await this.#apply(changes.slice(i, i + BATCH_CHANGES_MAX), false);
     }
-    this.#settle(upTo);
+    return upTo;
   }
 
   /**
@@ -261,31 +279,41 @@ export class Committer {
   }
 
   #refuse(change: Change, message: string): void {
-    this.#options.report(`nft refused to ${change.kind} one mapping: ${message}`);
+    const { report, tables } = this.#options;
+    report(`nft refused to ${change.kind} one mapping: ${message}`);
     if (change.kind !== "add") return;
-    this.#refused.add(change.revision);
-    this.#options.tables[change.family].drop(change.fake, change.revision);
+    const isDropped = tables[change.family].drop(change.revision);
+    // It has changed meanwhile, by changes that count on this one; or half of it may be there.
+    if (!isDropped || this.#state !== "in step") this.#state = "in doubt";
   }
 
   /** Answers those who wait for nothing above `revision`. */
   #settle(revision: number): void {
     this.#settled = Math.max(this.#settled, revision);
-    let answered = 0;
-    for (const { revisions, done } of this.#waiters) {
-      if ((revisions.at(-1) ?? 0) > this.#settled) break;
-      answered++;
-      done(!revisions.some((r) => this.#refused.has(r)));
+    for (const waiter of this.#waiters.splice(0)) {
+      if (waiter.last > this.#settled) this.#waiters.push(waiter);
+      else this.#answer(waiter);
     }
-    this.#waiters.splice(0, answered);
-    if (this.#waiters.length === 0) this.#refused.clear();
+  }
+
+  #answer({ revisions, done }: Waiter): void {
+    const { 4: four, 6: six } = this.#options.tables;
+    done(revisions.every((revision) => four.holds(revision) || six.holds(revision)));
   }
 
   /** Tells everyone that there is nothing to wait for now. */
   #fail(problem: string): void {
+    const { log, report } = this.#options;
     this.#state = "failed";
-    this.#options.report(`Cannot bring mappings into the kernel: ${problem}`);
+    // Everything will be read and compared with the tables, so nothing of the log is missed.
+    this.#unforgotten.push(...reusedIn(log.takeAll()));
+    report(`Cannot bring mappings into the kernel: ${problem}`);
     for (const { done } of this.#waiters.splice(0)) done(false);
   }
+}
+
+function reusedIn(changes: readonly Change[]): Uint8Array[] {
+  return changes.filter(({ kind, isReused }) => kind === "add" && isReused).map((c) => c.fake);
 }
 
 /**
