@@ -5,7 +5,12 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import fc from "fast-check";
 import { Answerer, type Failure } from "../lib/answer.ts";
-import { IN_FLIGHT_MAX, InFlight, UPSTREAM_TIMEOUT_MS } from "../lib/in_flight.ts";
+import {
+  CLIENT_IN_FLIGHT_MAX,
+  IN_FLIGHT_MAX,
+  InFlight,
+  UPSTREAM_TIMEOUT_MS,
+} from "../lib/in_flight.ts";
 import { Committer } from "../lib/nft/committer.ts";
 import { defined } from "./support/defined.ts";
 import { bytesOf, viewOf } from "./support/hex.ts";
@@ -39,7 +44,7 @@ class FakeCommitter extends Committer {
 
   constructor({ log, tables }: Rewriting["nat"]) {
     const none = () => Promise.reject(new Error("there is no nft"));
-    const nft = { run: none, read: none };
+    const nft = { run: none, read: none, forget: none };
     super({ nft, table: "dotp", log, tables, pause: none, report: () => {} });
     this.settled = log.revision;
   }
@@ -67,7 +72,10 @@ class Dotp {
   readonly failures: Failure[] = [];
   readonly rewriting: Rewriting;
   readonly committer: FakeCommitter;
-  readonly inFlight = new InFlight<string>(() => (this.#nextId = (this.#nextId + 257) & 0xffff));
+  readonly inFlight = new InFlight<string>(
+    () => (this.#nextId = (this.#nextId + 257) & 0xffff),
+    (peer) => peer,
+  );
   nowMs = 0;
   #nextId = 0x4000;
   #nextSocket = 0;
@@ -489,7 +497,9 @@ Deno.test("Answerer.onReply() gives a late reply to nobody, when its query has b
 
 Deno.test("Answerer.onQuery() answers SERVFAIL, when IN_FLIGHT_MAX queries are under way", () => {
   const proxy = new Dotp();
-  for (let i = 0; i < IN_FLIGHT_MAX - 1; i++) proxy.query(query({ question: { name: "" } }));
+  for (let i = 0; i < IN_FLIGHT_MAX - 1; i++) {
+    proxy.query(query({ question: { name: "" } }), `client ${i >>> 4}`);
+  }
   proxy.query(query({ id: 0xbeef }));
   assertEquals([proxy.asked.length, proxy.replies], [IN_FLIGHT_MAX, []]);
   proxy.query(query({ id: 0xbeef }));
@@ -499,6 +509,20 @@ Deno.test("Answerer.onQuery() answers SERVFAIL, when IN_FLIGHT_MAX queries are u
   proxy.answer({ answers: [a(NAME, "192.0.2.1")] });
   proxy.query(query({ id: 0xbeef }));
   assertEquals(proxy.asked.length, IN_FLIGHT_MAX + 1);
+});
+
+Deno.test("Answerer.onQuery() answers one client SERVFAIL, when it has too many under way", () => {
+  const proxy = new Dotp();
+  for (let i = 0; i < CLIENT_IN_FLIGHT_MAX; i++) proxy.query(query(), "greedy");
+  assertEquals([proxy.asked.length, proxy.replies], [CLIENT_IN_FLIGHT_MAX, []]);
+  proxy.query(query({ id: 0xbeef }), "greedy");
+  assertEquals(proxy.takeReplies(), [message({ id: 0xbeef, flags: SERVFAIL_FLAGS })]);
+  assertEquals(proxy.failures, ["too many queries are under way"]);
+  proxy.query(query(), "other");
+  assertEquals(proxy.asked.length, CLIENT_IN_FLIGHT_MAX + 1);
+  proxy.answer({ answers: [] }, defined(proxy.asked[0]));
+  proxy.query(query(), "greedy");
+  assertEquals(proxy.asked.length, CLIENT_IN_FLIGHT_MAX + 2);
 });
 
 Deno.test("Answerer.onQuery() never says more than it was asked, when octets are random", () => {

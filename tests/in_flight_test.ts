@@ -2,7 +2,13 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import fc from "fast-check";
 import { NONE } from "../lib/age_queue.ts";
-import { IN_FLIGHT_MAX, InFlight, type Query, UPSTREAM_TIMEOUT_MS } from "../lib/in_flight.ts";
+import {
+  CLIENT_IN_FLIGHT_MAX,
+  IN_FLIGHT_MAX,
+  InFlight,
+  type Query,
+  UPSTREAM_TIMEOUT_MS,
+} from "../lib/in_flight.ts";
 import { defined } from "./support/defined.ts";
 import { bytesOf, viewOf } from "./support/hex.ts";
 import {
@@ -21,10 +27,15 @@ const NAME = "www.example.com";
 const QUESTION_END = 12 + 17 + 4;
 const SOCKET = 3;
 
+/** A client is what stands before the port. */
+function clientOf(peer: string): string {
+  return peer.split("#")[0] ?? "";
+}
+
 /** Ids from a list, then from 1,000 on. */
 function makeInFlight(...ids: number[]): InFlight<string> {
   let next = 1_000;
-  return new InFlight<string>(() => ids.shift() ?? next++);
+  return new InFlight<string>(() => ids.shift() ?? next++, clientOf);
 }
 
 function queryOf(bytes: Uint8Array, peer = "client", length = QUESTION_END): Query<string> {
@@ -190,14 +201,48 @@ Deno.test("InFlight.take() takes nothing, when the reply comes after the deadlin
 
 Deno.test("InFlight.open() returns NONE, when IN_FLIGHT_MAX are under way", () => {
   const inFlight = makeInFlight();
-  const asked = queryOf(query());
-  for (let i = 0; i < IN_FLIGHT_MAX - 1; i++) inFlight.open(SOCKET, asked, 0);
-  assertNotEquals(inFlight.open(SOCKET, asked, 0), NONE);
+  // Of so many clients that none of them has too many.
+  const open = (i: number) =>
+    inFlight.open(SOCKET, queryOf(query(), `${i % (2 * IN_FLIGHT_MAX / CLIENT_IN_FLIGHT_MAX)}`), 0);
+  for (let i = 0; i < IN_FLIGHT_MAX - 1; i++) open(i);
+  assertNotEquals(open(0), NONE);
   assertEquals(inFlight.size, IN_FLIGHT_MAX);
-  assertEquals(inFlight.open(SOCKET, asked, 0), NONE);
+  assertEquals(open(1), NONE);
   assertEquals(inFlight.size, IN_FLIGHT_MAX);
   inFlight.takeExpired(UPSTREAM_TIMEOUT_MS);
-  assertNotEquals(inFlight.open(SOCKET, asked, 0), NONE);
+  assertNotEquals(open(1), NONE);
+});
+
+Deno.test("InFlight.open() returns NONE to one client, when CLIENT_IN_FLIGHT_MAX are its own", () => {
+  const inFlight = makeInFlight();
+  // Ports do not make a client.
+  const open = (i: number) => inFlight.open(SOCKET, queryOf(query(), `greedy#${i}`), 0);
+  for (let i = 0; i < CLIENT_IN_FLIGHT_MAX - 1; i++) open(i);
+  assertNotEquals(open(0), NONE);
+  assertEquals([open(1), open(2)], [NONE, NONE]);
+  assertEquals(inFlight.size, CLIENT_IN_FLIGHT_MAX);
+  assertNotEquals(inFlight.open(SOCKET, queryOf(query(), "other#1"), 0), NONE);
+});
+
+Deno.test("InFlight.open() takes a client's query again, when one was answered or given up", () => {
+  const inFlight = makeInFlight(7);
+  const open = () => inFlight.open(SOCKET, queryOf(query(), "greedy"), 0);
+  for (let i = 0; i < CLIENT_IN_FLIGHT_MAX; i++) open();
+  assertEquals(open(), NONE);
+  assertEquals(take(inFlight, message({ id: 7 })), "greedy");
+  assertNotEquals(open(), NONE);
+  assertEquals(open(), NONE);
+  assertEquals(inFlight.takeExpired(UPSTREAM_TIMEOUT_MS)?.peer, "greedy");
+  assertNotEquals(open(), NONE);
+  assertEquals(open(), NONE);
+});
+
+Deno.test("InFlight.open() counts a refused query as none, when a client asks on and on", () => {
+  const inFlight = makeInFlight();
+  const open = () => inFlight.open(SOCKET, queryOf(query(), "greedy"), 0);
+  for (let i = 0; i < 2 * CLIENT_IN_FLIGHT_MAX; i++) open();
+  while (inFlight.takeExpired(UPSTREAM_TIMEOUT_MS) !== undefined);
+  for (let i = 0; i < CLIENT_IN_FLIGHT_MAX; i++) assertNotEquals(open(), NONE);
 });
 
 Deno.test("PendingQuery.copy() stays as it is, when the slot goes to the next query", () => {

@@ -8,9 +8,13 @@ const FIXTURES = [
 /** The cases that once showed a fault, by file name. */
 export const CASES = new URL("./cases/", import.meta.url);
 
-/** All messages in the fixtures. */
+/** All messages in the fixtures; other sections say in words what is in them. */
 export function fixtures(): Uint8Array[] {
-  return FIXTURES.flatMap((name) => [...readFixture(`${name}.hex`).values()].map(hex));
+  return FIXTURES.flatMap((name) => {
+    const sections = readFixture(`${name}.hex`);
+    const messages = [sections.get("reply"), sections.get("rewritten")];
+    return messages.filter((text) => text !== undefined).map(hex);
+  });
 }
 
 /** The cases by file name. */

@@ -1,13 +1,13 @@
 /** The walk over a prefix: every usable fake once, none of the others, the same on every run. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { contains, parsePrefix } from "../../lib/address.ts";
 import { Pool, wordsOf } from "../../lib/nat/pool.ts";
-import { bytesOf, textOf, words } from "../support/nat.ts";
+import { bytesOf, KEY, textOf, words } from "../support/nat.ts";
 import { holds } from "../support/property.ts";
 
-function poolOf(text: string): Pool {
-  return new Pool(parsePrefix(text, text.includes(":") ? 6 : 4));
+function poolOf(text: string, key = KEY): Pool {
+  return new Pool(parsePrefix(text, text.includes(":") ? 6 : 4), key);
 }
 
 /** The first `count` fakes on the walk of a real address, each taken as soon as it is given. */
@@ -66,13 +66,46 @@ Deno.test("Pool.choose() gives the same fake on every run, when nothing is taken
   // Not to be changed lightly: after an update users' fakes would all be others.
   for (
     const [prefix, real, expected] of [
-      ["198.18.0.0/15", "192.0.2.1", "198.19.186.130"],
-      ["198.18.0.0/15", "203.0.113.7", "198.19.118.239"],
-      ["100.64.0.0/24", "192.0.2.1", "100.64.0.130"],
-      ["2001:2::/48", "2001:db8::1", "2001:2::a12e:6b48:10e8:a3ff"],
-      ["fd00::/64", "2001:db8::1", "fd00::a12e:6b48:10e8:a3ff"],
+      ["198.18.0.0/15", "192.0.2.1", "198.19.105.32"],
+      ["198.18.0.0/15", "203.0.113.7", "198.18.182.48"],
+      ["100.64.0.0/24", "192.0.2.1", "100.64.0.32"],
+      ["2001:2::/48", "2001:db8::1", "2001:2::5403:64c9:ec7d:db4e"],
+      ["fd00::/64", "2001:db8::1", "fd00::5403:64c9:ec7d:db4e"],
     ] as const
   ) assertEquals(walk(poolOf(prefix), real, 1), [expected], `${prefix} ${real}`);
+});
+
+Deno.test("Pool.choose() walks the same with the same key only, when pools are several", () => {
+  const other = KEY.with(15, 1);
+  const reals = Array.from({ length: 50 }, (_, i) => `10.0.0.${i}`);
+  for (
+    const [prefix, all] of [
+      ["198.18.0.0/15", reals],
+      ["2001:2::/48", reals.map((_, i) => `2001:db8::${i + 1}`)],
+    ] as const
+  ) {
+    const fakes = (key: Uint8Array) => all.map((real) => walk(poolOf(prefix, key), real, 3).join());
+    const [one, twin, stranger] = [fakes(KEY), fakes(KEY.slice()), fakes(other)];
+    assertEquals(one, twin, prefix);
+    // By chance one of 131,070 may be the same; all three of a walk are not.
+    assertEquals(one.filter((walked, i) => walked === stranger[i]), [], prefix);
+  }
+});
+
+Deno.test("Pool.choose() steps by the key too, when two reals begin at one fake", () => {
+  const pool = poolOf("192.0.2.0/24");
+  const walks = new Map<string, Set<string>>();
+  for (let n = 0; n < 256; n++) {
+    const [first = "", second = ""] = walk(pool, `10.0.1.${n}`, 2);
+    walks.set(first, (walks.get(first) ?? new Set()).add(second));
+  }
+  assert([...walks.values()].some((seconds) => seconds.size > 1));
+});
+
+Deno.test("Pool throws a RangeError, when its key is too short or too long", () => {
+  for (const length of [0, 15, 17]) {
+    assertThrows(() => poolOf("192.0.2.0/24", new Uint8Array(length)), RangeError, `${length}`);
+  }
 });
 
 Deno.test("Pool.choose() gives distinct fakes in the prefix, when IPv6 reals walk far", () => {
@@ -104,7 +137,7 @@ Deno.test("Pool.choose() stays in the prefix and off its edges, when prefix and 
       fc.uint8Array({ minLength: 4, maxLength: 4 }),
       fc.uint8Array({ minLength: 4, maxLength: 4 }),
       (length, base, real) => {
-        const pool = new Pool(maskedPrefix(base, length));
+        const pool = new Pool(maskedPrefix(base, length), KEY);
         const fake = new Uint32Array(1);
         let refusals = 2;
         pool.choose(wordsOf(real), fake, () => refusals-- > 0 && pool.capacity > 2);

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { BATCH_CHANGES_MAX, WAITING_MAX } from "../../lib/nft/committer.ts";
 import { type Asked, Committing } from "../support/committing.ts";
 import { defined } from "../support/defined.ts";
-import { bytesOf, realAddress } from "../support/nat.ts";
+import { bytesOf, livingPairs, realAddress } from "../support/nat.ts";
 import { holdsAsync } from "../support/property.ts";
 
 const TTL_MS = 10_000;
@@ -112,8 +112,9 @@ Deno.test("Committer starts by itself with start(), when mappings expire and nob
 
 Deno.test("Committer asks nft nothing, when a batch cancels itself out or is empty", async () => {
   const world = make();
-  world.nat.log.push("add", 4, bytesOf("198.18.0.1"), bytesOf("192.0.2.1"));
-  world.nat.log.push("delete", 4, bytesOf("198.18.0.1"), bytesOf("192.0.2.1"));
+  const pair = { fake: bytesOf("198.18.0.1"), real: bytesOf("192.0.2.1") };
+  world.nat.log.push("add", 4, pair);
+  world.nat.log.push("delete", 4, pair);
   world.committer.start();
   await world.committer.idle();
   world.committer.start();
@@ -266,7 +267,7 @@ Deno.test("Committer.resync() makes the kernel what the tables say, when someone
     await world.committer.idle();
     edit(world, one);
     assert(!world.isInStep, what);
-    world.committer.resync();
+    void world.committer.verify();
     assert(!world.committer.isCommitted(0), what);
     const asked = world.ask("192.0.2.77");
     const known = world.ask(one.real);
@@ -301,13 +302,13 @@ Deno.test("Committer.resync() mends once more, when it is called during mending"
   world.askAll([...reals(3), "2001:db8::1"]);
   await world.committer.idle();
   world.nft.kernel.elements("nat_map").clear();
-  world.committer.resync();
+  void world.committer.verify();
   // Both families have been read; the transaction that mends waits.
   while (world.nft.reads < 2) await Promise.resolve();
   world.nft.hold();
   await world.settle();
   world.nft.kernel.elements("nat_map6").clear();
-  world.committer.resync();
+  void world.committer.verify();
   world.nft.release();
   await world.committer.idle();
   assertInStep(world);
@@ -499,7 +500,7 @@ Deno.test("Committer refuses an adopted mapping alone, when the kernel no longer
   world.nft.kernel.elements("nat_map").clear();
   world.nft.kernel.elements("nat_addr").clear();
   world.nft.kernel.refused.add("192.0.2.1");
-  world.committer.resync();
+  void world.committer.verify();
   const known = world.ask("192.0.2.2");
   await world.committer.idle();
   assertEquals([known?.answer, known?.wasTrue], [true, true]);
@@ -512,7 +513,7 @@ Deno.test("Committer leaves nothing behind, when half of a mapping is refused", 
   await world.committer.idle();
   world.nft.kernel.elements("nat_addr").clear();
   world.nft.kernel.refused.add("192.0.2.1");
-  world.committer.resync();
+  void world.committer.verify();
   await world.committer.idle();
   assert(!world.nft.kernel.holds(4, asked.fake, asked.real));
   assertInStep(world);
@@ -576,13 +577,13 @@ async function take(world: Committing, step: Step, asked: Asked[]): Promise<void
     case "allow":
       return void world.nft.kernel.refused.delete(realOf(step.n));
     case "meddle": {
-      const [pair] = world.nat.tables[4].pairs();
+      const [pair] = livingPairs(world.nat.tables[4]);
       const [fake, real] = [
         pair?.fake.join(".") ?? "198.18.0.1",
         pair?.real.join(".") ?? "192.0.2.1",
       ];
       BY_HAND[step.n]?.[1](world, { family: 4, fake, real, revision: 0 });
-      world.committer.resync();
+      void world.committer.verify();
     }
   }
 }

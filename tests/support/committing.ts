@@ -3,7 +3,7 @@ import { addressToText, type Family } from "../../lib/address.ts";
 import { Committer } from "../../lib/nft/committer.ts";
 import { FakeNft } from "./fake_nft.ts";
 import { viewOf } from "./hex.ts";
-import { bytesOf, makeNat, type Nat, type NatOptions } from "./nat.ts";
+import { bytesOf, livingPairs, makeNat, type Nat, type NatOptions } from "./nat.ts";
 
 /** Turns of the event loop after which nothing moves that waits for nobody. */
 const TURNS = 200;
@@ -23,15 +23,17 @@ export interface Asked {
 /** Everything between a look-up and the kernel. */
 export class Committing {
   readonly nat: Nat;
-  readonly nft = new FakeNft();
+  readonly nft: FakeNft;
   readonly committer: Committer;
   readonly reports: string[] = [];
   nowMs = 0;
   /** Ends the pause that is under way, if one is. */
   #pause: ((isWorthwhile: boolean) => void) | undefined;
 
-  constructor(options: NatOptions = {}) {
+  /** @param nft one that outlives this run of the program, where there is one */
+  constructor(options: NatOptions = {}, nft = new FakeNft()) {
     this.nat = makeNat(options);
+    this.nft = nft;
     this.committer = new Committer({
       nft: this.nft,
       table: "dotp",
@@ -75,6 +77,7 @@ export class Committing {
   /** Lets time pass, and what has outlived its time go. */
   pass(ms: number): void {
     this.nowMs += ms;
+    this.nft.kernel.pass(ms);
     const { 4: four, 6: six } = this.nat.tables;
     if (four.expire(this.nowMs) + six.expire(this.nowMs) > 0) this.committer.start();
   }
@@ -99,7 +102,7 @@ export class Committing {
 
   /** What the kernel should hold, as the fake kernel lists it. */
   expected(family: Family): string[] {
-    return Array.from(this.nat.tables[family].pairs(), ({ fake, real }) => {
+    return Array.from(livingPairs(this.nat.tables[family]), ({ fake, real }) => {
       const realText = addressToText(real);
       return [`${addressToText(fake)} ${realText}`, realText];
     }).flat().sort();

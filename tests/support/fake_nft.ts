@@ -10,6 +10,9 @@ import type { KernelState, Nft, NftResult } from "../../lib/nft/committer.ts";
 /** A set has empty values. */
 type Elements = Map<string, string>;
 
+/** When elements were added, in milliseconds, by set and key. */
+type Added = Map<string, number>;
+
 const NAMES = {
   4: { set: "nat_addr", map: "nat_map" },
   6: { set: "nat_addr6", map: "nat_map6" },
@@ -24,6 +27,11 @@ export class FakeKernel {
   sizeMax = Infinity;
   /** Elements that may not be added, by fake or real address. */
   readonly refused = new Set<string>();
+  /** After how many seconds an element is forgotten that was not added anew. */
+  timeoutS = Infinity;
+  nowMs = 0;
+  /** As kernels before 6.12 do it, which do not renew what is added again. */
+  readonly #added: Added = new Map();
   #elements: ReadonlyMap<string, Elements> = new Map(
     Object.values(NAMES).flatMap(({ set, map }) => [[set, new Map()], [map, new Map()]]),
   );
@@ -50,6 +58,32 @@ export class FakeKernel {
     const elements = this.#elements.get(name);
     if (elements === undefined) throw new RangeError(`Cannot find "${name}": it is no set of ours`);
     return elements;
+  }
+
+  /** Everything of both families; what is equal is equal text. */
+  get all(): string {
+    return ([4, 6] as const).map((family) => this.list(family).join()).join(";");
+  }
+
+  /** Seconds until an element is forgotten. */
+  expiresS(name: string, key: string): number {
+    return this.timeoutS - (this.nowMs - (this.#added.get(`${name} ${key}`) ?? 0)) / 1_000;
+  }
+
+  /** Says when an element was added, as if an earlier run had done it. */
+  setAdded(name: string, key: string, atMs: number): void {
+    this.#added.set(`${name} ${key}`, atMs);
+  }
+
+  /** Lets time pass; forgets what nobody has renewed. */
+  pass(ms: number): void {
+    this.nowMs += ms;
+    if (this.timeoutS === Infinity) return;
+    for (const [name, elements] of this.#elements) {
+      for (const key of elements.keys()) {
+        if (this.expiresS(name, key) <= 0) elements.delete(key);
+      }
+    }
   }
 
   /** Everything of one family, as `fake real` and as `real`, sorted. */
@@ -103,6 +137,7 @@ export class FakeKernel {
       return "Could not process rule: Too many open files in system";
     }
     elements.set(key, value);
+    if (known === undefined) this.setAdded(name, key, this.nowMs);
     return undefined;
   }
 }
@@ -112,6 +147,10 @@ export class FakeNft implements Nft {
   readonly kernel: FakeKernel;
   /** Transactions that were begun, in order. */
   readonly scripts: string[] = [];
+  /** Fakes whose connections were forgotten, with how many transactions had been begun before. */
+  readonly forgotten: { readonly fakes: readonly string[]; readonly scripts: number }[] = [];
+  /** What `forget` fails with, where it does. */
+  forgetProblem: string | undefined;
   /** How many sets have been read. */
   reads = 0;
   /** Whether nft works, is missing, or dies once the kernel has taken a transaction. */
@@ -151,12 +190,20 @@ export class FakeNft implements Nft {
     this.#running--;
     if (this.state !== "up") throw new Error("nft cannot be started");
     const { set, map } = NAMES[family];
-    const pairs = Array.from(
-      this.kernel.elements(map),
-      ([fake, real]) => ({ fake: parseAddress(fake).bytes, real: parseAddress(real).bytes }),
-    );
+    const { timeoutS } = this.kernel;
+    const pairs = Array.from(this.kernel.elements(map), ([fake, real]) => ({
+      fake: parseAddress(fake).bytes,
+      real: parseAddress(real).bytes,
+      ...(timeoutS === Infinity ? {} : { expiresS: this.kernel.expiresS(map, fake) }),
+    }));
     const reals = Array.from(this.kernel.elements(set).keys(), (real) => parseAddress(real).bytes);
-    return { pairs, reals };
+    return { pairs, reals, timeoutS };
+  }
+
+  forget(fakes: readonly Uint8Array[]): Promise<void> {
+    this.forgotten.push({ fakes: fakes.map(addressToText), scripts: this.scripts.length });
+    const problem = this.forgetProblem;
+    return problem === undefined ? Promise.resolve() : Promise.reject(new Error(problem));
   }
 
   /** One after the other, or the order is lost. */

@@ -1,6 +1,6 @@
 /** NAT tables for tests, spoken to in text. */
 import { addressToText, type Family, parseAddress, parsePrefix } from "../../lib/address.ts";
-import { ChangeLog } from "../../lib/nat/changes.ts";
+import { type Change, ChangeLog } from "../../lib/nat/changes.ts";
 import { Pool, wordsOf } from "../../lib/nat/pool.ts";
 import { KEY_LENGTH } from "../../lib/nat/siphash.ts";
 import { FULL, Table } from "../../lib/nat/table.ts";
@@ -17,6 +17,9 @@ export interface NatOptions {
   readonly ttlMaxMs?: number;
   readonly restMs?: number;
   readonly evictAfterMs?: number;
+  /** Key of the pools. */
+  readonly key?: Uint8Array;
+  readonly onFill?: (percent: number) => void;
 }
 
 /** Both tables on one log. */
@@ -31,13 +34,14 @@ export function makeNat(options: NatOptions = {}): Nat {
   const log = new ChangeLog();
   const tableOf = (prefix: string, family: Family) =>
     new Table({
-      pool: new Pool(parsePrefix(prefix, family), KEY),
+      pool: new Pool(parsePrefix(prefix, family), options.key ?? KEY),
       log,
       ttlMs,
       ttlMaxMs: options.ttlMaxMs ?? Infinity,
       restMs: options.restMs ?? ttlMs,
       evictAfterMs: options.evictAfterMs ?? Infinity,
       hashKey: 1,
+      onFill: options.onFill ?? (() => {}),
     });
   return { log, tables: { 4: tableOf(ipv4, 4), 6: tableOf(ipv6, 6) } };
 }
@@ -52,13 +56,25 @@ export function lookUp(table: Table, real: string, nowMs: number): string {
 }
 
 /** Takes a pair over as if the kernel had it. */
-export function adopt(table: Table, fake: string, real: string, nowMs = 0): boolean {
-  return table.adopt({ fake: bytesOf(fake), real: bytesOf(real) }, nowMs);
+export function adopt(
+  table: Table,
+  fake: string,
+  real: string,
+  nowMs = 0,
+  ageMs = 0,
+): boolean {
+  return table.adopt({ fake: bytesOf(fake), real: bytesOf(real) }, nowMs, ageMs);
+}
+
+/** The living pairs with the revisions that made them, oldest first. */
+export function livingPairs(table: Table): Change[] {
+  // To a kernel without anything the difference is everything.
+  return table.difference([], []);
 }
 
 /** The living pairs, as `fake real`, oldest first. */
 export function pairsOf(table: Table): string[] {
-  return table.difference([], []).map(({ fake, real }) =>
+  return livingPairs(table).map(({ fake, real }) =>
     `${addressToText(fake)} ${addressToText(real)}`
   );
 }
