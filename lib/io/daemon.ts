@@ -32,13 +32,9 @@ export async function startChild(
   args: readonly string[],
   { pidFile }: Config,
 ): Promise<number> {
-  const self = Deno.execPath();
-  const { state } = await Deno.permissions.query({ name: "run", command: self });
-  if (state !== "granted") {
-    throw new StartError("--daemonize: Deno does not let dotp start itself: use --allow-run");
-  }
+  const [self, ...flags] = await ownCommand(program, pidFile);
   const child = new Deno.Command(self, {
-    args: [...await denoArguments(program, pidFile), ...args, CHILD_ARGUMENT],
+    args: [...flags, ...args, CHILD_ARGUMENT],
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
@@ -72,15 +68,45 @@ export function openSyslog(): (line: string) => void {
   };
 }
 
-/** What stands before the program's own arguments: nothing for a compiled one. */
-async function denoArguments(program: string, pidFile: string | undefined): Promise<string[]> {
-  if (Deno.build.standalone) return [];
+/**
+ * The command that starts this program once more.
+ *
+ * A compiled program carries its permissions in it, and so does a bundle, an executable file, in its
+ * first line; both are started as they are, and need leave for nothing but that. Linux knows a
+ * compiled one as /proc/self/exe wherever it is. The sources are given to Deno again.
+ *
+ * @throws {StartError} where Deno does not let it be started
+ */
+async function ownCommand(
+  program: string,
+  pidFile: string | undefined,
+): Promise<[string, ...string[]]> {
+  const path = decodeURIComponent(new URL(program).pathname);
+  const isSource = !Deno.build.standalone && path.endsWith(".ts");
+  const candidates = isSource
+    ? [Deno.execPath()]
+    : Deno.build.standalone
+    ? [Deno.execPath(), "/proc/self/exe"]
+    : [path];
+  for (const command of candidates) {
+    const { state } = await Deno.permissions.query({ name: "run", command });
+    if (state === "granted") {
+      return isSource ? [command, ...await denoFlags(pidFile), path] : [command];
+    }
+  }
+  throw new StartError(
+    "--daemonize: Deno does not let dotp start itself: " +
+      (isSource ? "use --allow-run" : "install it as dotp in a directory of PATH"),
+  );
+}
+
+async function denoFlags(pidFile: string | undefined): Promise<string[]> {
   const flags = ["run", "--no-prompt", "--allow-net", "--allow-run"];
   if (pidFile !== undefined) {
     const { state } = await Deno.permissions.query({ name: "write", path: pidFile });
     if (state === "granted") flags.push(`--allow-write=${pidFile}`);
   }
-  return [...flags, program];
+  return flags;
 }
 
 async function isReady(stdout: ReadableStream<Uint8Array>): Promise<boolean> {

@@ -1,11 +1,16 @@
 /**
  * The real program as a user starts it: `deno run --allow-net --allow-run --no-prompt main.ts`, or
- * the executable that DOTP_BIN names. `READY` is the one place that knows how it says that it is.
+ * the executable that DOTP_BIN names, whose permissions are its own. `READY` is the one place that
+ * knows how it says that it is.
  */
 
+import { dirname } from "node:path";
 import { Address, FAKE4, FAKE6 } from "./addresses.ts";
 import type { Host, Process } from "./host.ts";
 import type { Ended, Env } from "./protocol.ts";
+
+/** The build that is tested in place of main.ts, an absolute path. */
+export const DOTP_BIN = Deno.env.get("DOTP_BIN");
 
 /** What the line on standard error says once dotp takes queries. */
 const READY = /listening/i;
@@ -47,8 +52,7 @@ export function dotpArgs(options: DotpOptions): string[] {
 /** The command line that starts dotp. */
 export function dotpCommand(options: DotpOptions = {}): string[] {
   const args = dotpArgs(options);
-  const executable = Deno.env.get("DOTP_BIN");
-  if (executable !== undefined) return [...options.before ?? [], executable, ...args];
+  if (DOTP_BIN !== undefined) return [...options.before ?? [], DOTP_BIN, ...args];
   const main = new URL("../../main.ts", import.meta.url).pathname;
   const permissions = ["--allow-net", "--allow-run", ...options.permissions ?? []]
     .filter((permission) => permission !== options.without);
@@ -56,9 +60,16 @@ export function dotpCommand(options: DotpOptions = {}): string[] {
   return [...options.before ?? [], ...run, ...args];
 }
 
+/** Its environment: a bundle finds Deno by PATH, and for --daemonize itself. */
+function dotpEnv({ env }: DotpOptions): Env {
+  if (DOTP_BIN === undefined) return env ?? {};
+  const path = env?.PATH ?? Deno.env.get("PATH") ?? "";
+  return { ...env, PATH: [dirname(DOTP_BIN), path, dirname(Deno.execPath())].join(":") };
+}
+
 /** Runs dotp to its end: for what it says and how it ends where it must not start. */
 export function runDotp(host: Host, options: DotpOptions = {}): Promise<Ended> {
-  return host.run(dotpCommand(options), options.env === undefined ? {} : { env: options.env });
+  return host.run(dotpCommand(options), { env: dotpEnv(options) });
 }
 
 /** A running dotp. */
@@ -70,7 +81,7 @@ export class Dotp implements AsyncDisposable {
   /** Starts dotp and waits until it listens. */
   static async start(host: Host, options: DotpOptions = {}): Promise<Dotp> {
     const args = dotpArgs(options);
-    const process = await host.spawn(dotpCommand(options), options.env);
+    const process = await host.spawn(dotpCommand(options), dotpEnv(options));
     if (await process.line(READY) === undefined) {
       const { code, stderr } = await process.ended;
       throw new Error(`dotp ended with ${code} instead of starting: ${stderr}`);

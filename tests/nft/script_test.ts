@@ -182,7 +182,7 @@ Deno.test("changesToScript() does in one line what changes do one by one, when t
       if (script !== "") assertEquals(batch.run(script), undefined);
       for (const family of FAMILIES) assertEquals(batch.list(family), single.list(family));
     }),
-    1_000,
+    300,
   );
 });
 

@@ -1,0 +1,72 @@
+/**
+ * `deno task bundle`: `dist/dotp`, all of dotp in one executable file, for machines that have Deno.
+ *
+ * The file needs nothing else: the packages are in it, and so are their licences. Its first line
+ * starts Deno with the permissions of permissions.ts, without a configuration or a lock file. The
+ * same sources make the same octets on any machine.
+ */
+import { ITSELF, permissionFlags } from "./permissions.ts";
+import { ROOT, runDeno, runTask, type Task, TaskError, VERSION } from "./task.ts";
+
+/** Linux reads no more of a first line (BINPRM_BUF_SIZE), the line feed included. */
+const FIRST_LINE_MAX = 255;
+
+/** Names of the file in which a package states its licence. */
+const LICENSES = ["LICENSE", "LICENSE.md", "LICENSE.txt"];
+
+/** A comment that the bundler puts before a module of a package: its path in Deno's cache. */
+const PACKAGE_COMMENT =
+  /^\/\/ (?<cache>.*\/npm\/[^/\n]+\/)(?<name>(?:@[^/\n]+\/)?[^/\n]+)\/(?<version>\d[^/\n]*)\//gm;
+
+/** The first line of the bundle. `-q`: Deno would tell of each program that is not installed. */
+export function firstLine(): string {
+  const flags = ["-q", "--no-config", ...permissionFlags(ITSELF)];
+  const line = `#!/usr/bin/env -S deno run ${flags.join(" ")}\n`;
+  if (line.length > FIRST_LINE_MAX) {
+    throw new TaskError(`The first line has ${line.length} octets, Linux reads ${FIRST_LINE_MAX}`);
+  }
+  return line;
+}
+
+/**
+ * dotp and the packages it uses as one module, licences at its end.
+ *
+ * @param work a directory for the bundler
+ */
+export async function makeModule(work: string): Promise<string> {
+  const path = `${work}/bundle.js`;
+  await runDeno(["bundle", "--quiet", "--output", path, "main.ts"]);
+  const bundled = await Deno.readTextFile(path);
+  const notices = [await notice("dotp", VERSION, ROOT)];
+  const seen = new Set<string>();
+  const caches = new Set<string>();
+  for (const { groups } of bundled.matchAll(PACKAGE_COMMENT)) {
+    const { cache = "", name = "", version = "" } = groups ?? {};
+    caches.add(cache);
+    const directory = `${cache}${name}/${version}`;
+    if (seen.has(directory)) continue;
+    seen.add(directory);
+    notices.push(await notice(name, version, `${ROOT}${directory}`));
+  }
+  if (seen.size === 0) throw new TaskError("deno bundle: it does not say which packages it used");
+  // Where this machine keeps its packages is nobody's business and would make no two bundles equal.
+  const module = [...caches].reduce((text, cache) => text.replaceAll(cache, "npm/"), bundled);
+  return `${module}\n/*!\n${notices.join("\n")}*/\n`;
+}
+
+/** The licence of what is in a directory. */
+async function notice(name: string, version: string, directory: string): Promise<string> {
+  for (const file of LICENSES) {
+    const text = await Deno.readTextFile(`${directory}/${file}`).catch(() => undefined);
+    if (text !== undefined) return `${name} ${version}\n\n${text.trim()}\n`;
+  }
+  throw new TaskError(`deno bundle: ${name} ${version} has no licence file`);
+}
+
+async function makeBundle({ work }: Task): Promise<string[]> {
+  await Deno.writeTextFile(`${work}/dotp`, `${firstLine()}${await makeModule(work)}`);
+  await Deno.chmod(`${work}/dotp`, 0o755);
+  return ["dotp"];
+}
+
+if (import.meta.main) await runTask(makeBundle);

@@ -1,0 +1,36 @@
+/**
+ * What Deno lets a built dotp do: the one list that the bundle's first line and the compiled binary
+ * are made from. A test compares it with the programs that `lib/io/` starts.
+ *
+ * dotp may listen and send, run the programs that `lib/check/programs.ts` names, read the one variable
+ * in which systemd says where it waits, and write a pid file where such files live. It may read no
+ * file by itself, and nobody is asked.
+ */
+import { PROGRAMS } from "../lib/check/programs.ts";
+
+/**
+ * Itself, for `--daemonize`: by its name in PATH, and where install.sh puts it, since an init script's
+ * PATH may lack that. Never Deno, which would run anything with any permission.
+ */
+export const ITSELF: readonly string[] = ["dotp", "/usr/local/bin/dotp"];
+
+/**
+ * Itself wherever it is and whatever it is called: for a binary only, as it carries its permissions
+ * in it. For a bundle this would be Deno.
+ */
+export const ITSELF_COMPILED = "/proc/self/exe";
+
+/** Where `--pid-file` may point: the file itself, or anything below the directory. */
+export const PID_FILES: readonly string[] = ["/run/dotp.pid", "/run/dotp"];
+
+/** Flags of `deno run` and `deno compile` that say what dotp may do and what it needs. */
+export function permissionFlags(itself: readonly string[]): string[] {
+  return [
+    "--no-prompt",
+    "--unstable-net",
+    "--allow-net",
+    `--allow-run=${[...PROGRAMS.map(({ name }) => name), ...itself].join(",")}`,
+    "--allow-env=NOTIFY_SOCKET",
+    `--allow-write=${PID_FILES.join(",")}`,
+  ];
+}

@@ -1,0 +1,178 @@
+/**
+ * install.sh as a packager runs it: into a staging root, with programs of our own before the
+ * system's, so that nothing of the machine is touched and nothing is downloaded.
+ */
+
+import { dirname } from "node:path";
+
+/** The script under test, and what lies beside it. */
+export const CHECKOUT = new URL("../../", import.meta.url).pathname.replace(/\/$/, "");
+export const SCRIPT = `${CHECKOUT}/install.sh`;
+
+/** How a run of a program ended. */
+export interface Ended {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+/** How to run install.sh. */
+export interface RunOptions {
+  env?: Record<string, string>;
+  /** The command that reads the script; `sh` if left out. */
+  shell?: string[];
+  /** Given on standard input. */
+  input?: string;
+  script?: string;
+}
+
+/** Options that a first install needs. */
+export const ADDRESSES = ["--host", "192.0.2.1", "--upstream-host", "192.0.2.53"];
+
+/** Where the files go that install.sh installs by default. */
+export const Path = {
+  program: "/usr/local/bin/dotp",
+  deno: "/usr/local/lib/dotp/deno",
+  unit: "/usr/local/lib/systemd/system/dotp.service",
+  env: "/etc/dotp/dotp.env",
+  rules: "/etc/dotp/rules.nft",
+  state: "/etc/dotp/.installed",
+} as const;
+
+/** A directory with a staging root in it, and with what a run may use. */
+export class Staging implements Disposable {
+  readonly root: string = Deno.makeTempDirSync({ prefix: "dotp-install-" });
+  /** What DESTDIR is. */
+  readonly destination: string = `${this.root}/destination`;
+  /** A program to install. */
+  readonly binary: string = this.program("out/dotp", "echo dotp 0.0.1");
+
+  /** Writes a shell script that can be run, and returns its path. */
+  program(path: string, text: string): string {
+    const full = this.write(path, `#!/bin/sh\n${text}\n`);
+    Deno.chmodSync(full, 0o755);
+    return full;
+  }
+
+  /** Writes a file below the directory, and returns its path. */
+  write(path: string, text: string): string {
+    const full = `${this.root}/${path}`;
+    Deno.mkdirSync(dirname(full), { recursive: true });
+    Deno.writeTextFileSync(full, text);
+    return full;
+  }
+
+  /** Puts a shell script before the system's program of that name. */
+  fake(name: string, text: string): string {
+    return this.program(`bin/${name}`, text);
+  }
+
+  /** Runs install.sh. */
+  async run(args: string[] = [], options: RunOptions = {}): Promise<Ended> {
+    const { shell = ["sh"], script = SCRIPT, input } = options;
+    const [program = "", ...before] = shell;
+    const child = new Deno.Command(program, {
+      args: input === undefined ? [...before, script, ...args] : [...before, "-s", "--", ...args],
+      clearEnv: true,
+      env: {
+        PATH: `${this.root}/bin:/usr/sbin:/usr/bin:/sbin:/bin`,
+        HOME: this.root,
+        TMPDIR: this.temporary(),
+        DESTDIR: this.destination,
+        ...options.env,
+      },
+      stdin: input === undefined ? "null" : "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    if (input !== undefined) {
+      const writer = child.stdin.getWriter();
+      await writer.write(new TextEncoder().encode(input)).catch(ignore);
+      await writer.close().catch(ignore);
+    }
+    const { code, stdout, stderr } = await child.output();
+    const decoder = new TextDecoder();
+    return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+  }
+
+  /** Runs install.sh, which must succeed, with the stand-in for a program. */
+  async install(args: string[] = [], options: RunOptions = {}): Promise<Ended> {
+    const ended = await this.run(["--binary", this.binary, ...rulesOf(args), ...args], options);
+    if (ended.code !== 0) throw new Error(`install.sh ended with ${ended.code}: ${ended.stderr}`);
+    return ended;
+  }
+
+  /** Reads an installed file. */
+  read(path: string): string {
+    return Deno.readTextFileSync(`${this.destination}${path}`);
+  }
+
+  /** Changes an installed file as its owner would. */
+  edit(path: string, change: (text: string) => string): void {
+    Deno.writeTextFileSync(`${this.destination}${path}`, change(this.read(path)));
+  }
+
+  /** Everything in the staging root, with what is in the files. */
+  tree(): Record<string, string> {
+    return tree(this.destination);
+  }
+
+  /** Where temporary files go; must be empty after a run. */
+  temporary(): string {
+    const path = `${this.root}/tmp`;
+    Deno.mkdirSync(path, { recursive: true });
+    return path;
+  }
+
+  [Symbol.dispose](): void {
+    Deno.removeSync(this.root, { recursive: true });
+  }
+}
+
+function rulesOf(args: string[]): string[] {
+  return args.includes("--rules") ? [] : ["--rules", `${CHECKOUT}/rules.nft`];
+}
+
+/** Paths below a directory, each with its mode and its content. */
+export function tree(directory: string, below = ""): Record<string, string> {
+  const found: Record<string, string> = {};
+  let entries: Deno.DirEntry[];
+  try {
+    entries = [...Deno.readDirSync(`${directory}${below}`)];
+  } catch {
+    return found;
+  }
+  for (const { name, isDirectory, isFile, isSymlink } of entries.sort(byName)) {
+    const path = `${below}/${name}`;
+    const full = `${directory}${path}`;
+    const mode = ((Deno.lstatSync(full).mode ?? 0) & 0o7777).toString(8);
+    if (isDirectory) Object.assign(found, { [path]: mode }, tree(directory, path));
+    else if (isSymlink) found[path] = Deno.readLinkSync(full);
+    else found[path] = `${mode} ${isFile ? Deno.readTextFileSync(full) : ""}`;
+  }
+  return found;
+}
+
+function byName(a: Deno.DirEntry, b: Deno.DirEntry): number {
+  return a.name < b.name ? -1 : 1;
+}
+
+/** The path of a program of this machine; undefined where it has none. */
+export function which(program: string): string | undefined {
+  const directories = ["/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+  return directories.map((directory) => `${directory}/${program}`).find((path) => {
+    try {
+      return Deno.statSync(path).isFile;
+    } catch {
+      return false;
+    }
+  });
+}
+
+/** The shells of this machine that the script is run with. */
+export function shells(): string[][] {
+  const known = [["sh"], ["dash"], ["bash", "--posix"], ["busybox", "ash"]];
+  return known.filter(([program = ""]) => which(program) !== undefined);
+}
+
+function ignore(): void {}
