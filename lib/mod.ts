@@ -17,11 +17,12 @@
  * } from "@dotp/core";
  *
  * const log = new ChangeLog();
+ * const key = new Uint8Array(16); // the same real gets the same fake under the same key
  * const hashKey = crypto.getRandomValues(new Int32Array(1))[0] ?? 0;
  * const options = { log, ttlMs: 120_000, restMs: 120_000, hashKey };
  * const tables = {
- *   4: new Table({ pool: new Pool(parsePrefix("198.18.0.0/15", 4)), ...options }),
- *   6: new Table({ pool: new Pool(parsePrefix("2001:2::/48", 6)), ...options }),
+ *   4: new Table({ pool: new Pool(parsePrefix("198.18.0.0/15", 4), key), ...options }),
+ *   6: new Table({ pool: new Pool(parsePrefix("2001:2::/48", 6), key), ...options }),
  * };
  * const domains = new DomainTree([nameFromText("example.com")]);
  * const rewriter = new Rewriter(domains, tables, 60);

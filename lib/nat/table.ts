@@ -36,12 +36,12 @@ export interface TableOptions {
   readonly log: ChangeLog;
   /** How long a mapping lives from its last look-up. */
   readonly ttlMs: number;
-  /** How long traffic can keep a mapping alive from its last look-up; `Infinity` for as long as it flows. */
-  readonly ttlMaxMs: number;
+  /** How long traffic can keep a mapping alive from its last look-up; without it, while it flows. */
+  readonly ttlMaxMs?: number;
   /** How long a fake rests before another real address may have it. */
   readonly restMs: number;
-  /** How long a client may keep an answer, where a full pool may evict; `Infinity` where it may not. */
-  readonly evictAfterMs: number;
+  /** After how long of idleness a full pool may evict; without it, never. */
+  readonly evictAfterMs?: number;
   /** Key of the look-up hashes, best a random one. */
   readonly hashKey: number;
   /** Told when the share of living mappings crosses one of `FILL_MARKS` upwards. */
@@ -55,6 +55,7 @@ export class Table {
   renewMs = Infinity;
   readonly #options: TableOptions;
   readonly #slotsMax: number;
+  readonly #ttlMaxMs: number;
   readonly #reals: Rows;
   readonly #fakes: Rows;
   readonly #byReal: RowIndex;
@@ -79,6 +80,7 @@ export class Table {
     this.family = prefix.family;
     this.#options = options;
     this.#slotsMax = Math.min(capacity, MAPPINGS_MAX);
+    this.#ttlMaxMs = options.ttlMaxMs ?? Infinity;
     this.#reals = new Rows(width);
     this.#fakes = new Rows(width);
     this.#byReal = new RowIndex(this.#reals, options.hashKey);
@@ -171,7 +173,7 @@ export class Table {
       if (!this.#isLiving(slot)) {
         this.#resting.renew(slot);
         this.#slots.activeMs[slot] = nowMs;
-      } else if (nowMs - this.#slots.lookedUpMs[slot]! < this.#options.ttlMaxMs) {
+      } else if (nowMs - this.#slots.lookedUpMs[slot]! < this.#ttlMaxMs) {
         this.#touch(slot, nowMs);
       }
     }
@@ -186,7 +188,7 @@ export class Table {
     const slot = this.#findFake(fake);
     if (slot === NONE) return "unknown";
     if (this.#isLiving(slot)) return "living";
-    if (nowMs - this.#slots.lookedUpMs[slot]! >= this.#options.ttlMaxMs) return "unknown";
+    if (nowMs - this.#slots.lookedUpMs[slot]! >= this.#ttlMaxMs) return "unknown";
     this.#wake(slot, nowMs);
     return "woken";
   }
@@ -302,7 +304,7 @@ export class Table {
       this.#resting.remove(slot);
     } else {
       slot = this.#living.oldest;
-      const { evictAfterMs } = this.#options;
+      const { evictAfterMs = Infinity } = this.#options;
       if (slot === NONE || nowMs - this.#slots.activeMs[slot]! < evictAfterMs) return false;
       this.#end(slot);
     }

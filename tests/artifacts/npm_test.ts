@@ -70,7 +70,7 @@ import * as dotp from "@dotp/core";
 const log = new dotp.ChangeLog();
 const table = (prefix, family) =>
   new dotp.Table({
-    pool: new dotp.Pool(dotp.parsePrefix(prefix, family)),
+    pool: new dotp.Pool(dotp.parsePrefix(prefix, family), new Uint8Array(16)),
     log,
     ttlMs: 120_000,
     restMs: 120_000,
@@ -80,7 +80,7 @@ const tables = { 4: table("198.18.0.0/15", 4), 6: table("2001:2::/48", 6) };
 const [replies, adopted] = JSON.parse(process.argv[2]);
 for (const [real, fake] of adopted) {
   const { family, bytes } = dotp.parseAddress(real);
-  tables[family].adopt(dotp.parseAddress(fake).bytes, bytes, 0);
+  tables[family].adopt({ fake: dotp.parseAddress(fake).bytes, real: bytes }, 0);
 }
 const domains = new dotp.DomainTree([dotp.nameFromText("example.com")]);
 const rewriter = new dotp.Rewriter(domains, tables, 60);
@@ -124,7 +124,7 @@ import { type Change, ChangeLog, Message, type Outcome, parsePrefix, Pool, Rewri
 
 export const changes: Change[] = new ChangeLog().take(1);
 export const outcome: Outcome = "rewritten";
-export const capacity: number = new Pool(parsePrefix("198.18.0.0/15", 4)).capacity;
+export const capacity: number = new Pool(parsePrefix("198.18.0.0/15", 4), new Uint8Array(16)).capacity;
 export const isAddress = (message: Message): boolean => message.type(0) === Type.A;
 export const revisions = (rewriter: Rewriter): readonly number[] => rewriter.revisions;
 // @ts-expect-error: no such outcome
