@@ -8,7 +8,7 @@ Deno.test("PROGRAMS names what lib/io starts and nothing else, when the sources 
   const started = new Set<string>();
   for (const { name } of Deno.readDirSync(IO)) {
     const source = Deno.readTextFileSync(new URL(name, IO));
-    const calls = source.matchAll(/(?:Deno\.Command|\bcapture)\(\s*"([^"]+)"/g);
+    const calls = source.matchAll(/(?:Deno\.Command|\bcapture|\brunProgram)\(\s*"([^"]+)"/g);
     for (const [, program = ""] of calls) started.add(program);
   }
   assertEquals(PROGRAMS.map(({ name }) => name).toSorted(), [...started].toSorted());
