@@ -95,6 +95,7 @@ class Dotp {
         },
         reply: (peer, view, length) => this.replies.push([peer, bytesOf(view, length)]),
       },
+      now: () => this.nowMs,
       onFailure: (why) => this.failures.push(why),
     });
   }

@@ -25,8 +25,20 @@ const SENDING_MAX = 2_048;
 /** Pause after a receive that failed, so that a broken interface does not take the processor. */
 const RECEIVE_RETRY_MS = 100;
 
-/** Buffers that no send is using, shared by all sockets. */
-const spare: Uint8Array<ArrayBuffer>[] = [];
+/** A buffer to send from, and what to do when that is done; made once, so that a send makes nothing. */
+class Outgoing {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  socket: DatagramSocket | undefined;
+  readonly onSent = () => this.socket?.release(this);
+  readonly onFailed = (error: Error) => this.socket?.release(this, error);
+
+  constructor(length: number) {
+    this.bytes = new Uint8Array(length);
+  }
+}
+
+/** Those that no send is using, shared by all sockets. */
+const spare: Outgoing[] = [];
 
 /** What a socket tells its owner about. */
 export interface DatagramEvents {
@@ -72,18 +84,22 @@ export class DatagramSocket {
   /** Sends a copy of the first `length` octets. */
   send(peer: Peer, view: DataView, length: number): void {
     if (this.#sending >= SENDING_MAX || this.#isClosed) return;
-    const buffer = length <= SEND_ROOM
-      ? spare.pop() ?? new Uint8Array(SEND_ROOM)
-      : new Uint8Array(length);
-    buffer.set(new Uint8Array(view.buffer, view.byteOffset, length));
+    const outgoing = length <= SEND_ROOM
+      ? spare.pop() ?? new Outgoing(SEND_ROOM)
+      : new Outgoing(length);
+    const { bytes } = outgoing;
+    bytes.set(new Uint8Array(view.buffer, view.byteOffset, length));
+    outgoing.socket = this;
     this.#sending++;
-    this.#conn.send(buffer.subarray(0, length), peer).then(
-      () => this.#sent(buffer),
-      (error) => {
-        this.#sent(buffer);
-        if (!this.#isClosed) this.#events.onError(error);
-      },
-    );
+    this.#conn.send(bytes.subarray(0, length), peer).then(outgoing.onSent, outgoing.onFailed);
+  }
+
+  /** Takes a buffer back whose send is done. */
+  release(outgoing: Outgoing, error?: Error): void {
+    this.#sending--;
+    outgoing.socket = undefined;
+    if (outgoing.bytes.length === SEND_ROOM && spare.length < SENDING_MAX) spare.push(outgoing);
+    if (error !== undefined && !this.#isClosed) this.#events.onError(error);
   }
 
   /** Closes the socket; what is being sent may be lost. */
@@ -91,10 +107,5 @@ export class DatagramSocket {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#conn.close();
-  }
-
-  #sent(buffer: Uint8Array<ArrayBuffer>): void {
-    this.#sending--;
-    if (buffer.length === SEND_ROOM && spare.length < SENDING_MAX) spare.push(buffer);
   }
 }

@@ -61,6 +61,8 @@ export interface CommitterOptions {
   readonly table: string;
   readonly log: ChangeLog;
   readonly tables: Readonly<Record<Family, Table>>;
+  /** Resolves when the next batch may be taken: what comes in until then goes with it. */
+  readonly pace?: () => Promise<void>;
   /** Resolves when a failed attempt may be repeated; false to give up, at the end of the program. */
   readonly pause: () => Promise<boolean>;
   /** Told what went wrong, in words for an admin; called as often as it happens. */
@@ -166,6 +168,7 @@ export class Committer {
     await Promise.resolve();
     while (!this.#isQuiet) {
       try {
+        await this.#options.pace?.();
         if (this.#state === "in step" && !this.#isVerifyDue) await this.#commitNext();
         else await this.#mend();
       } catch (error) {

@@ -84,7 +84,7 @@ Deno.test("Pool.choose() walks the same with the same key only, when pools are s
       ["2001:2::/48", reals.map((_, i) => `2001:db8::${i + 1}`)],
     ] as const
   ) {
-    const fakes = (key: Uint8Array) => all.map((real) => walk(poolOf(prefix, key), real, 3).join());
+    const fakes = (key: typeof KEY) => all.map((real) => walk(poolOf(prefix, key), real, 3).join());
     const [one, twin, stranger] = [fakes(KEY), fakes(KEY.slice()), fakes(other)];
     assertEquals(one, twin, prefix);
     // By chance one of 131,070 may be the same; all three of a walk are not.

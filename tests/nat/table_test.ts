@@ -11,6 +11,7 @@ import {
   livingPairs,
   lookUp,
   makeNat,
+  type NatOptions,
   pairsOf,
   realAddress,
 } from "../support/nat.ts";
@@ -21,8 +22,11 @@ const TTL_MS = 1_000;
 const REST_MS = 300;
 
 /** An IPv4 table; a /29 has six fakes. */
-function makeTable(ipv4 = "192.0.2.0/29"): { table: Table; log: ChangeLog } {
-  const { tables, log } = makeNat({ ipv4, ttlMs: TTL_MS, restMs: REST_MS });
+function makeTable(
+  ipv4 = "192.0.2.0/29",
+  options: NatOptions = {},
+): { table: Table; log: ChangeLog } {
+  const { tables, log } = makeNat({ ipv4, ttlMs: TTL_MS, restMs: REST_MS, ...options });
   return { table: tables[4], log };
 }
 
@@ -199,7 +203,9 @@ Deno.test("Table.drop() lets the mapping rest, when the revision is the mapping'
   const { table, log } = makeTable();
   const fake = lookUp(table, "10.0.0.1", 5);
   log.takeAll();
-  table.drop(bytesOf(fake), 1);
+  assert(table.holds(1));
+  assert(table.drop(1));
+  assert(!table.holds(1));
   assertEquals([table.size, table.resting, log.size], [0, 1, 0]);
   assertEquals(lookUp(table, "10.0.0.1", 6), fake);
   assertEquals(taken(log), [`2 add ${fake} 10.0.0.1`]);
@@ -207,13 +213,15 @@ Deno.test("Table.drop() lets the mapping rest, when the revision is the mapping'
 
 Deno.test("Table.drop() does nothing, when the mapping is another, rests or is not there", () => {
   const { table, log } = makeTable();
-  const fake = lookUp(table, "10.0.0.1", 0);
-  table.drop(bytesOf(fake), 2);
-  table.drop(bytesOf("192.0.2.100"), 1);
+  lookUp(table, "10.0.0.1", 0);
+  assertEquals([table.drop(2), table.drop(0)], [false, false]);
   assertEquals([table.size, table.resting], [1, 0]);
   table.expire(TTL_MS);
-  table.drop(bytesOf(fake), 1);
+  assert(!table.drop(1));
   assertEquals([table.size, table.resting, log.size], [0, 1, 2]);
+  lookUp(table, "10.0.0.1", TTL_MS);
+  assert(!table.drop(1));
+  assertEquals([table.size, table.resting], [1, 0]);
 });
 
 Deno.test("Table.holdsFake() tells addresses of the prefix, when they lie in a message", () => {
@@ -256,6 +264,285 @@ Deno.test("Table.lookUp() stops at MAPPINGS_MAX until a rest is over, when the p
   const alone = fakes.map((_, i) => lookUp(empty, realAddress(MAPPINGS_MAX + 1 + i), 0));
   const same = fakes.filter((fake, i) => fake === alone[i]).length;
   assert(same > count / 2, `${same} of ${count}`);
+});
+
+Deno.test("Table.prolong() begins the lifetime anew, when the mapping of the revision lives", () => {
+  const { table, log } = makeTable();
+  lookUp(table, "10.0.0.1", 0);
+  lookUp(table, "10.0.0.2", 1);
+  table.prolong(1, 500);
+  assertEquals(table.nextExpiryMs, 1 + TTL_MS);
+  table.expire(1 + TTL_MS);
+  assertEquals(pairsOf(table).map((pair) => pair.split(" ")[1]), ["10.0.0.1"]);
+  for (const revision of [0, 2, 99]) table.prolong(revision, 900);
+  assertEquals(table.nextExpiryMs, 500 + TTL_MS);
+  assertEquals(log.size, 3);
+});
+
+Deno.test("Table.noteTraffic() keeps a mapping alive, when packets were seen for its fake", () => {
+  const { table, log } = makeTable();
+  const fake = lookUp(table, "10.0.0.1", 0);
+  lookUp(table, "10.0.0.2", 1);
+  table.noteTraffic([bytesOf(fake)], 900);
+  assertEquals(table.nextExpiryMs, 1 + TTL_MS);
+  assertEquals(table.expire(1 + TTL_MS), 1);
+  assertEquals(pairsOf(table), [`${fake} 10.0.0.1`]);
+  for (let nowMs = 1_800; nowMs < 20 * TTL_MS; nowMs += 900) {
+    table.noteTraffic([bytesOf(fake)], nowMs);
+    assertEquals(table.expire(nowMs), 0);
+  }
+  // The kernel need not hear of it.
+  assertEquals(taken(log).filter((line) => line.includes(fake)), [`1 add ${fake} 10.0.0.1`]);
+});
+
+Deno.test("Table.noteTraffic() keeps a mapping alive no longer, when ttlMaxMs is over", () => {
+  const { table } = makeTable("192.0.2.0/29", { ttlMaxMs: 2_500 });
+  const fake = bytesOf(lookUp(table, "10.0.0.1", 0));
+  for (const nowMs of [800, 1_600, 2_400]) table.noteTraffic([fake], nowMs);
+  assertEquals(table.nextExpiryMs, 2_400 + TTL_MS);
+  table.noteTraffic([fake], 2_500);
+  assertEquals(table.nextExpiryMs, 2_400 + TTL_MS);
+  // A look-up opens the time anew.
+  lookUp(table, "10.0.0.1", 3_000);
+  table.noteTraffic([fake], 3_900);
+  assertEquals(table.nextExpiryMs, 3_900 + TTL_MS);
+});
+
+Deno.test("Table.noteTraffic() lets a resting fake rest on, when packets come for it", () => {
+  const { table } = makeTable("192.0.2.0/30");
+  const [one = "", two = ""] = ["10.0.0.1", "10.0.0.2"].map((real) => lookUp(table, real, 0));
+  table.expire(TTL_MS);
+  table.noteTraffic([bytesOf(one)], TTL_MS + 200);
+  assertEquals([table.size, table.resting], [0, 2]);
+  assertEquals(lookUp(table, "10.0.0.3", TTL_MS + REST_MS), two);
+  assertEquals(lookUp(table, "10.0.0.4", TTL_MS + REST_MS + 199), "full");
+  assertEquals(lookUp(table, "10.0.0.4", TTL_MS + REST_MS + 200), one);
+});
+
+Deno.test("Table.noteTraffic() does nothing, when fakes stand for nothing or are none", () => {
+  const { table, log } = makeTable();
+  lookUp(table, "10.0.0.1", 0);
+  const strangers = ["192.0.2.200", "203.0.113.1", "2001:2::1"].map(bytesOf);
+  table.noteTraffic([...strangers, new Uint8Array()], 500);
+  assertEquals([table.size, table.resting, log.size, table.nextExpiryMs], [1, 0, 1, TTL_MS]);
+});
+
+Deno.test("Table.restore() wakes a mapping, when a packet came for the fake that rests", () => {
+  const { table, log } = makeTable("192.0.2.0/29", { ttlMaxMs: 5_000 });
+  const fake = lookUp(table, "10.0.0.1", 0);
+  assertEquals(table.restore(bytesOf(fake), 1), "living");
+  assertEquals(table.nextExpiryMs, TTL_MS);
+  table.expire(TTL_MS);
+  log.takeAll();
+  assertEquals(table.restore(bytesOf(fake), 4_999), "woken");
+  assertEquals(taken(log), [`3 add ${fake} 10.0.0.1`]);
+  assertEquals([table.size, table.resting, table.nextExpiryMs], [1, 0, 4_999 + TTL_MS]);
+  // That was no look-up, so the limit runs on from the one at 0.
+  table.expire(4_999 + TTL_MS);
+  assertEquals(table.restore(bytesOf(fake), 6_000), "unknown");
+  assertEquals([table.size, table.resting], [0, 1]);
+});
+
+Deno.test("Table.restore() says unknown and changes nothing, when the fake is nobody's", () => {
+  const { table, log } = makeTable("192.0.2.0/30", { ttlMaxMs: 5_000 });
+  const fakes = ["10.0.0.1", "10.0.0.2"].map((real) => lookUp(table, real, 0));
+  table.expire(TTL_MS);
+  log.takeAll();
+  for (const text of ["192.0.2.3", "203.0.113.1", "2001:2::1"]) {
+    assertEquals(table.restore(bytesOf(text), TTL_MS), "unknown", text);
+  }
+  assertEquals(table.restore(bytesOf(fakes[0]!), 5_000), "unknown");
+  assertEquals([table.size, table.resting, log.size], [0, 2, 0]);
+});
+
+Deno.test("Table.renew() renews what has been in the kernel for renewMs, when that is over", () => {
+  const { table, log } = makeTable("192.0.2.0/29", { ttlMs: 100_000 });
+  assertEquals(table.nextRenewalMs, Infinity);
+  const [one, two] = [lookUp(table, "10.0.0.1", 0), lookUp(table, "10.0.0.2", 10)];
+  table.renew(99_999);
+  assertEquals([log.size, table.nextRenewalMs], [2, Infinity]);
+  table.renewMs = 500;
+  log.takeAll();
+  // A look-up keeps a mapping alive, not its element.
+  lookUp(table, "10.0.0.1", 400);
+  assertEquals(table.nextRenewalMs, 500);
+  table.renew(499);
+  assertEquals(log.size, 0);
+  table.renew(500);
+  assertEquals(taken(log), [`3 renew ${one} 10.0.0.1`]);
+  assertEquals(table.nextRenewalMs, 510);
+  table.renew(1_000);
+  assertEquals(taken(log), [`4 renew ${two} 10.0.0.2`, `5 renew ${one} 10.0.0.1`]);
+  assertEquals(table.nextRenewalMs, 1_500);
+});
+
+Deno.test("Table.renew() renews a number of those longest there, when it is asked to", () => {
+  const { table, log } = makeTable();
+  const reals = [1, 2, 3].map((n) => `10.0.0.${n}`);
+  for (const [i, real] of reals.entries()) lookUp(table, real, i);
+  const renewed = (most: number) => {
+    log.takeAll();
+    table.renew(10, most);
+    return taken(log).map((line) => line.replace(/^\d+ (\w+) \S+/, "$1"));
+  };
+  assertEquals(renewed(0), []);
+  assertEquals(renewed(2), ["renew 10.0.0.1", "renew 10.0.0.2"]);
+  assertEquals(renewed(2), ["renew 10.0.0.3", "renew 10.0.0.1"]);
+  assertEquals(renewed(9), ["renew 10.0.0.2", "renew 10.0.0.3", "renew 10.0.0.1"]);
+  table.expire(5 * TTL_MS);
+  assertEquals(renewed(9), []);
+});
+
+Deno.test("Table.renew() keeps the revision, when a reply waits for the mapping", () => {
+  const { table, log } = makeTable();
+  const view = viewOf(bytesOf("10.0.0.1"));
+  const slot = table.lookUp(view, 0, 0);
+  table.renew(1, 1);
+  assertEquals([table.revision(slot), log.revision], [1, 2]);
+});
+
+Deno.test("Table.adopt() knows how long the kernel has had a pair, when it is told", () => {
+  const { table, log } = makeTable("192.0.2.0/29", { ttlMs: 100_000 });
+  table.renewMs = 500;
+  assert(adopt(table, "192.0.2.1", "10.0.0.1", 1_000, 400));
+  assertEquals(table.nextRenewalMs, 1_100);
+  // A full lifetime all the same.
+  assertEquals(table.nextExpiryMs, 101_000);
+  table.renew(1_100);
+  assertEquals(taken(log).map((line) => line.replace(/^\d+ /, "")), ["renew 192.0.2.1 10.0.0.1"]);
+});
+
+Deno.test("Table.lookUp() evicts the mapping that was idle longest, when evictAfterMs is over", () => {
+  const { table, log } = makeTable("192.0.2.0/30", { evictAfterMs: 500 });
+  const [one = "", two] = ["10.0.0.1", "10.0.0.2"].map((real, i) => lookUp(table, real, i));
+  table.noteTraffic([bytesOf(one)], 100);
+  assertEquals(lookUp(table, "10.0.0.3", 500), "full");
+  assertEquals([log.takeAll().length, table.size], [2, 2]);
+  assertEquals(lookUp(table, "10.0.0.3", 501), two);
+  const changes = log.takeAll();
+  assertEquals(changes.map((change) => `${change.kind} ${pairText(change)} ${change.isReused}`), [
+    `delete ${two} 10.0.0.2 false`,
+    `add ${two} 10.0.0.3 true`,
+  ]);
+  assertEquals(lookUp(table, "10.0.0.2", 599), "full");
+  assertEquals(lookUp(table, "10.0.0.2", 600), one);
+  assertEquals([table.size, table.resting], [2, 0]);
+});
+
+Deno.test("Table.lookUp() never evicts, when it may not or when a fake has rested", () => {
+  const { table } = makeTable("192.0.2.0/30");
+  for (const real of ["10.0.0.1", "10.0.0.2"]) lookUp(table, real, 0);
+  assertEquals(lookUp(table, "10.0.0.3", 1e9), "full");
+  const { table: evicting } = makeTable("192.0.2.0/30", { evictAfterMs: 1 });
+  const [one] = ["10.0.0.1", "10.0.0.2"].map((real) => lookUp(evicting, real, 0));
+  lookUp(evicting, "10.0.0.2", 10);
+  evicting.expire(TTL_MS);
+  assertEquals(lookUp(evicting, "10.0.0.3", TTL_MS + REST_MS), one);
+  assertEquals(pairsOf(evicting).length, 2);
+});
+
+Deno.test("Table.lookUp() marks a fake as used before, when it had another real only", () => {
+  const { table, log } = makeTable("192.0.2.0/30");
+  for (const real of ["10.0.0.1", "10.0.0.2"]) lookUp(table, real, 0);
+  table.expire(TTL_MS);
+  lookUp(table, "10.0.0.1", TTL_MS);
+  assertEquals(log.takeAll().filter(({ isReused }) => isReused), []);
+  lookUp(table, "10.0.0.3", TTL_MS + REST_MS);
+  assertEquals(log.takeAll().map(({ kind, isReused }) => [kind, isReused]), [["add", true]]);
+});
+
+Deno.test("Table tells of each fill mark once, when it is crossed upwards", () => {
+  const told: number[] = [];
+  const { table } = makeTable("192.0.2.0/27", { onFill: (percent) => told.push(percent) });
+  const of = (part: number) => {
+    // Of thirty fakes, each its own real, all with the same lifetime.
+    const nowMs = (table.nextExpiryMs === Infinity ? 0 : table.nextExpiryMs) + TTL_MS;
+    for (let n = 0; n < part; n++) lookUp(table, `10.0.0.${n}`, nowMs);
+    table.expire(nowMs);
+    return told.splice(0);
+  };
+  assertEquals(of(23), []);
+  assertEquals(of(24), [80]);
+  assertEquals([of(28), of(24), of(23)], [[], [], []]);
+  // A little below is not gone: 76 %.
+  assertEquals(of(24), []);
+  assertEquals(of(29), [95]);
+  assertEquals(of(30), []);
+  // 73 %, and the whole way again at once: each mark as it is passed.
+  assertEquals(of(22), []);
+  assertEquals(of(30), [80, 95]);
+  // 86 %: below the upper mark, not below the lower one.
+  assertEquals(of(26), []);
+  assertEquals(of(29), [95]);
+});
+
+Deno.test("Table.difference() is empty, when the kernel has just what lives", () => {
+  const { table } = makeTable();
+  for (const n of [1, 2, 3]) lookUp(table, `10.0.0.${n}`, n);
+  table.expire(1 + TTL_MS);
+  const living = livingPairs(table);
+  assertEquals(living.length, 2);
+  assertEquals(table.difference(living.toReversed(), living.map(({ real }) => real)), []);
+});
+
+Deno.test("Table.difference() names what is wrong and what is missing, when the kernel is another", () => {
+  const { table } = makeTable();
+  const [one = "", two = "", three = ""] = [1, 2, 3].map((n) => lookUp(table, `10.0.0.${n}`, 0));
+  const four = lookUp(table, "10.0.0.4", 0);
+  for (const n of [1, 2, 3]) lookUp(table, `10.0.0.${n}`, 500);
+  table.expire(TTL_MS);
+  const [r1, r2, r3, r4] = [1, 2, 3, 4].map((n) => `10.0.0.${n}`) as [
+    string,
+    string,
+    string,
+    string,
+  ];
+  const all = [[one, r1], [two, r2], [three, r3]] as const;
+  const unused = [1, 2, 3, 4, 5, 6].map((n) => `192.0.2.${n}`)
+    .find((fake) => ![one, two, three, four].includes(fake)) ?? "";
+  const allReals = [r1, r2, r3];
+  const [a1, a2] = [`add ${one} ${r1}`, `add ${two} ${r2}`];
+  for (
+    const [what, pairs, reals, expected] of [
+      ["a pair is missing", all.slice(1), allReals, [a1]],
+      ["a real is missing", all, [r1, r3], [a2]],
+      ["both are", all.slice(1), [r2, r3], [a1]],
+      ["a fake leads elsewhere", [[one, "203.0.113.1"], ...all.slice(1)], allReals, [
+        `map:delete ${one} 203.0.113.1`,
+        a1,
+      ]],
+      ["a fake leads to another's real", [[one, r2], ...all.slice(1)], allReals, [
+        `map:delete ${one} ${r2}`,
+        a1,
+      ]],
+      ["two fakes change places", [[one, r2], [two, r1], all[2]], allReals, [
+        `map:delete ${one} ${r2}`,
+        `map:delete ${two} ${r1}`,
+        a1,
+        a2,
+      ]],
+      ["a second fake leads to a real", [...all, [unused, r1]], allReals, [
+        `map:delete ${unused} ${r1}`,
+      ]],
+      ["a fake outside the prefix", [...all, ["203.0.113.9", r1]], allReals, [
+        `map:delete 203.0.113.9 ${r1}`,
+      ]],
+      ["a real is nobody's", all, [...allReals, "203.0.113.7"], [
+        "set:delete 203.0.113.7 203.0.113.7",
+      ]],
+      ["what rests is still there", [...all, [four, r4]], [...allReals, r4], [
+        `map:delete ${four} ${r4}`,
+        `set:delete ${r4} ${r4}`,
+      ]],
+    ] as const
+  ) {
+    const changes = table.difference(
+      pairs.map(([fake, real]) => ({ fake: bytesOf(fake), real: bytesOf(real) })),
+      reals.map(bytesOf),
+    );
+    const texts = changes.map((c) => `${c.part ? `${c.part}:` : ""}${c.kind} ${pairText(c)}`);
+    assertEquals(texts, expected, what);
+  }
 });
 
 type Step =
@@ -335,8 +622,7 @@ class Pair {
         const fake = this.#fakeOf(step.fake);
         const living = [...model.living.values()].find((living) => living.fake === fake);
         const revision = (living?.revision ?? 0) - step.back;
-        table.drop(bytesOf(fake), revision);
-        model.drop(fake, revision);
+        assertEquals(table.drop(revision), model.drop(revision));
       }
     }
     this.#compare();

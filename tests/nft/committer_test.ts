@@ -1,8 +1,8 @@
 /** Group commit against a fake kernel: order, batches, refusals, failures, hands that meddle. */
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { BATCH_CHANGES_MAX, WAITING_MAX } from "../../lib/nft/committer.ts";
-import { type Asked, Committing } from "../support/committing.ts";
+import { type Asked, Committing, type CommittingOptions } from "../support/committing.ts";
 import { defined } from "../support/defined.ts";
 import { bytesOf, livingPairs, realAddress } from "../support/nat.ts";
 import { holdsAsync } from "../support/property.ts";
@@ -10,7 +10,7 @@ import { holdsAsync } from "../support/property.ts";
 const TTL_MS = 10_000;
 const REST_MS = 3_000;
 
-function make(options = {}): Committing {
+function make(options: CommittingOptions = {}): Committing {
   return new Committing({ ttlMs: TTL_MS, restMs: REST_MS, ...options });
 }
 
@@ -120,6 +120,19 @@ Deno.test("Committer asks nft nothing, when a batch cancels itself out or is emp
   world.committer.start();
   await world.committer.idle();
   assertEquals([world.nft.scripts, world.nat.log.size], [[], 0]);
+});
+
+Deno.test("Committer takes into a batch what comes, while it keeps its pace", async () => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const world = make({ pace: () => promise });
+  const asked = world.askAll(["192.0.2.1"]);
+  await world.settle();
+  asked.push(...world.askAll(["192.0.2.2", "2001:db8::1"]));
+  await world.settle();
+  assertEquals(world.nft.scripts, []);
+  resolve();
+  await world.committer.idle();
+  assertEquals([world.nft.scripts.length, ...answers(asked)], [1, true, true, true]);
 });
 
 Deno.test("Committer splits what is too much, when BATCH_CHANGES_MAX is passed", async () => {
@@ -260,29 +273,92 @@ const BY_HAND: readonly (readonly [what: string, edit: (world: Committing, one: 
     }],
   ];
 
-Deno.test("Committer.resync() makes the kernel what the tables say, when someone meddled", async () => {
+Deno.test("Committer.verify() makes the kernel what the tables say, when someone meddled", async () => {
   for (const [what, edit] of BY_HAND) {
     const world = make();
     const one = defined(world.askAll([...reals(3), "2001:db8::1"])[0]);
     await world.committer.idle();
     edit(world, one);
     assert(!world.isInStep, what);
-    void world.committer.verify();
-    assert(!world.committer.isCommitted(0), what);
     const asked = world.ask("192.0.2.77");
+    await world.committer.verify();
+    assertInStep(world, what);
     const known = world.ask(one.real);
-    await world.committer.idle();
     assertEquals(
       [asked?.answer, asked?.wasTrue, known?.answer, known?.wasTrue],
       Array(4).fill(true),
+      what,
     );
-    assertInStep(world, what);
+    assertEquals(world.reports.length, 1, what);
+    assert(world.reports[0]?.includes("Somebody else"), what);
   }
+});
+
+Deno.test("Committer.verify() lets no reply leave, when it has seen that mappings are gone", async () => {
+  const world = make();
+  const one = defined(world.ask("192.0.2.1"));
+  await world.committer.idle();
+  world.nft.kernel.elements("nat_map").clear();
+  const scripts = world.nft.scripts.length;
+  const verified = world.committer.verify();
+  while (world.nft.reads < 2) await Promise.resolve();
+  world.nft.hold();
+  // Both families have been read; the transaction that mends waits.
+  while (world.nft.scripts.length === scripts) await Promise.resolve();
+  const known = defined(world.ask(one.real));
+  assertEquals([known.answer, world.committer.isCommitted(one.revision)], [undefined, false]);
+  world.nft.release();
+  await verified;
+  assertEquals([known.answer, known.wasTrue], [true, true]);
+});
+
+Deno.test("Committer.verify() changes nothing and reports nothing, when the kernel is in step", async () => {
+  const world = make();
+  world.askAll([...reals(3), "2001:db8::1"]);
+  await world.committer.verify();
+  assertEquals([world.nft.scripts.length, world.nft.reads, world.reports], [1, 2, []]);
+  await world.committer.verify();
+  assertEquals([world.nft.scripts.length, world.nft.reads, world.reports], [1, 4, []]);
+  assertInStep(world);
+});
+
+Deno.test("Committer.verify() reports nothing, when mappings come and go while it reads", async () => {
+  for (const step of ["come", "go", "are renewed"]) {
+    const world = make();
+    world.askAll(reals(3));
+    await world.committer.idle();
+    world.nft.hold();
+    const verified = world.committer.verify();
+    while (world.nft.reads === 0) await Promise.resolve();
+    if (step === "come") world.askAll(reals(2, 100));
+    else if (step === "go") world.pass(TTL_MS);
+    else world.nat.tables[4].renew(world.nowMs, 2);
+    world.nft.release();
+    await verified;
+    assertEquals(world.reports, [], step);
+    assertInStep(world, step);
+  }
+});
+
+Deno.test("Committer.verify() reports a hand's edit, when dotp has changes of its own under way", async () => {
+  const world = make();
+  const one = defined(world.askAll(reals(3))[0]);
+  await world.committer.idle();
+  world.nft.kernel.elements("nat_map").delete(one.fake);
+  world.nft.hold();
+  const verified = world.committer.verify();
+  while (world.nft.reads === 0) await Promise.resolve();
+  world.nat.tables[4].renew(world.nowMs, 3);
+  world.nft.release();
+  await verified;
+  assertEquals(world.reports.length, 1);
+  assertInStep(world);
 });
 
 Deno.test("Committer mends a flush by itself, when a deletion finds its element missing", async () => {
   const world = make();
   const one = defined(world.askAll(reals(2))[0]);
+  await world.committer.idle();
   world.pass(TTL_MS / 2);
   const two = defined(world.ask(realAddress(2)));
   await world.committer.idle();
@@ -297,7 +373,7 @@ Deno.test("Committer mends a flush by itself, when a deletion finds its element 
   assertInStep(world);
 });
 
-Deno.test("Committer.resync() mends once more, when it is called during mending", async () => {
+Deno.test("Committer.verify() looks once more, when it is called during mending", async () => {
   const world = make();
   world.askAll([...reals(3), "2001:db8::1"]);
   await world.committer.idle();
@@ -481,13 +557,212 @@ Deno.test("Committer.adopt() asks nft to change nothing, when the kernel is in s
   assertEquals(world.nft.scripts, []);
 });
 
-Deno.test("Committer.adopt() rejects with a message, when nft is away or dies", async () => {
+Deno.test("Committer.adopt() tries until nft is well and fails replies, when nft is away", async () => {
   for (const state of ["away", "dies"] as const) {
     const world = make();
-    world.nft.kernel.elements("nat_addr").set("192.0.2.1", "");
+    world.nft.kernel.elements("nat_map").set("198.18.0.1", "192.0.2.1");
+    world.nft.kernel.elements("nat_addr").set("192.0.2.1", "").set("192.0.2.9", "");
     world.nft.state = state;
-    await assertRejects(() => world.committer.adopt(0), Error, "nft");
+    const adopted = world.committer.adopt(0);
+    const early = world.ask("192.0.2.2");
+    await world.settle();
+    assertEquals([early?.answer, world.ask("192.0.2.2")?.answer], [false, false], state);
+    assert(world.isPausing && world.reports[0]?.includes("nft"), state);
+    world.nft.state = "up";
+    world.retry();
+    assert(await adopted >= 1, state);
+    assertInStep(world, state);
+    assertEquals(world.ask("192.0.2.1")?.fake, "198.18.0.1", state);
   }
+});
+
+Deno.test("Committer.adopt() lets replies wait, when the kernel is still being read", async () => {
+  const world = make();
+  world.nft.kernel.elements("nat_map").set("198.18.0.1", "192.0.2.1");
+  world.nft.kernel.elements("nat_addr").set("192.0.2.1", "");
+  world.nft.hold();
+  const adopted = world.committer.adopt(0);
+  const fresh = defined(world.ask("192.0.2.2"));
+  await world.settle();
+  assertEquals([fresh.answer, world.committer.isCommitted(0)], [undefined, false]);
+  world.nft.release();
+  assert(await adopted >= 1);
+  assertEquals(fresh.answer, fresh.wasTrue);
+  assert(world.nft.kernel.holds(4, "198.18.0.1", "192.0.2.1"));
+  assertInStep(world);
+  assertEquals(world.reports, []);
+});
+
+Deno.test("Committer.adopt() leaves a fake to its real, when another real is asked for first", async () => {
+  const world = make({ ipv4: "198.18.0.0/30" });
+  const fake = defined(make({ ipv4: "198.18.0.0/30" }).ask("192.0.2.7")).fake;
+  world.nft.kernel.elements("nat_map").set(fake, "192.0.2.1");
+  world.nft.kernel.elements("nat_addr").set("192.0.2.1", "");
+  const adopted = world.committer.adopt(0);
+  // Whoever has the fake from before the restart goes on using it.
+  const early = world.ask("192.0.2.7");
+  await adopted;
+  assert(world.nft.kernel.holds(4, fake, "192.0.2.1"));
+  assert(early?.fake !== fake || early.answer !== true);
+  assertInStep(world);
+});
+
+Deno.test("Committer.adopt() renews what is old in the kernel, when elements have a lifetime", async () => {
+  const world = make({ ttlMs: 1e9 });
+  const { kernel } = world.nft;
+  kernel.timeoutS = 100;
+  kernel.nowMs = 60_000;
+  // A kernel lists its elements in no order of age.
+  for (const [n, addedMs] of [[2, 30_000], [1, 0], [3, 20_000]] as const) {
+    kernel.elements("nat_map").set(`198.18.0.${n}`, `192.0.2.${n}`);
+    kernel.elements("nat_addr").set(`192.0.2.${n}`, "");
+    kernel.setAdded("nat_map", `198.18.0.${n}`, addedMs);
+    kernel.setAdded("nat_addr", `192.0.2.${n}`, addedMs);
+  }
+  assertEquals(await world.committer.adopt(0), 3);
+  const table = world.nat.tables[4];
+  // They were 30, 60 and 40 seconds old, and half of the lifetime may pass.
+  assertEquals([table.renewMs, table.nextRenewalMs], [50_000, -10_000]);
+  table.renew(0);
+  assertEquals(table.nextRenewalMs, 10_000);
+  world.committer.start();
+  await world.committer.idle();
+  assertEquals(kernel.expiresS("nat_map", "198.18.0.1"), 100);
+  assertEquals(kernel.expiresS("nat_addr", "192.0.2.1"), 100);
+  assertEquals(kernel.expiresS("nat_map", "198.18.0.2"), 70);
+});
+
+Deno.test("Committer renews by delete and add in one transaction, when a table asks for it", async () => {
+  const world = make({ ttlMs: 1e9 });
+  world.nft.kernel.timeoutS = 100;
+  await world.committer.adopt(0);
+  const asked = defined(world.ask("192.0.2.1"));
+  await world.committer.idle();
+  assertEquals(world.nat.tables[4].nextRenewalMs, 50_000);
+  for (let round = 1; round <= 5; round++) {
+    world.pass(50_000);
+    world.nat.tables[4].renew(world.nowMs);
+    world.committer.start();
+    await world.committer.idle();
+    assertEquals(world.nft.scripts.length, 1 + round);
+    assertEquals(world.nft.kernel.expiresS("nat_map", asked.fake), 100);
+    assertInStep(world);
+  }
+  assertEquals(
+    world.nft.scripts.at(-1),
+    [
+      `delete element inet dotp nat_map {${asked.fake}}`,
+      "delete element inet dotp nat_addr {192.0.2.1}",
+      `add element inet dotp nat_map {${asked.fake} : 192.0.2.1}`,
+      "add element inet dotp nat_addr {192.0.2.1}",
+    ].join(";"),
+  );
+  assertEquals(world.reports, []);
+});
+
+Deno.test("Committer renews after all, when nft was away as it was due", async () => {
+  const world = make({ ttlMs: 1e9 });
+  world.nft.kernel.timeoutS = 100;
+  await world.committer.adopt(0);
+  const asked = defined(world.ask("192.0.2.1"));
+  await world.committer.idle();
+  const table = world.nat.tables[4];
+  world.nft.state = "away";
+  world.pass(50_000);
+  table.renew(world.nowMs);
+  world.committer.start();
+  await world.settle();
+  world.nft.state = "up";
+  world.retry();
+  await world.committer.idle();
+  for (let s = 0; s < 60; s++) {
+    world.pass(1_000);
+    assert(world.nft.kernel.holds(4, asked.fake, asked.real), `${s} s later`);
+    table.renew(world.nowMs);
+    world.committer.start();
+    await world.committer.idle();
+  }
+});
+
+Deno.test("Committer notices a missing element, when it renews it", async () => {
+  const world = make();
+  const one = defined(world.ask("192.0.2.1"));
+  await world.committer.idle();
+  world.nft.kernel.elements("nat_map").delete(one.fake);
+  world.nat.tables[4].renew(world.nowMs, 1);
+  world.committer.start();
+  await world.committer.idle();
+  assertInStep(world);
+  assert(world.reports[0]?.includes("not as dotp left them"));
+});
+
+/** A pool of two fakes, both of which have stood for other reals and rest no more. */
+async function usedPool(): Promise<Committing> {
+  const world = make({ ipv4: "198.18.0.0/30" });
+  world.askAll(["192.0.2.1", "192.0.2.2"]);
+  await world.committer.idle();
+  world.pass(TTL_MS);
+  world.pass(REST_MS);
+  await world.committer.idle();
+  assertEquals(world.nft.forgotten, []);
+  return world;
+}
+
+Deno.test("Committer forgets connections before the batch, when a fake gets another real", async () => {
+  const world = await usedPool();
+  const scripts = world.nft.scripts.length;
+  const asked = world.askAll(["192.0.2.3", "2001:db8::1"]);
+  await world.committer.idle();
+  assertEquals(answers(asked), [true, true]);
+  // The new one of IPv6 has had none.
+  assertEquals(world.nft.forgotten, [{ fakes: [defined(asked[0]).fake], scripts }]);
+});
+
+Deno.test("Committer forgets nothing, when a real gets its own fake back", async () => {
+  const world = await usedPool();
+  world.askAll(["192.0.2.1", "192.0.2.2"]);
+  await world.committer.idle();
+  assertEquals(world.nft.forgotten, []);
+});
+
+Deno.test("Committer forgets connections of an evicted mapping, when evictAfterMs is over", async () => {
+  const world = make({ ipv4: "198.18.0.0/30", evictAfterMs: 500 });
+  const [one] = world.askAll(["192.0.2.1", "192.0.2.2"]);
+  await world.committer.idle();
+  world.pass(500);
+  const three = defined(world.ask("192.0.2.3"));
+  await world.committer.idle();
+  assertEquals([three.fake, three.answer, three.wasTrue], [one?.fake, true, true]);
+  assertEquals(world.nft.forgotten.map(({ fakes }) => fakes), [[three.fake]]);
+  assertInStep(world);
+});
+
+Deno.test("Committer forgets connections all the same, when nft was away meanwhile", async () => {
+  const world = await usedPool();
+  world.nft.state = "away";
+  world.ask("192.0.2.9");
+  world.ask("2001:db8::9");
+  await world.settle();
+  const three = defined(world.ask("192.0.2.4"));
+  world.nft.state = "up";
+  world.retry();
+  await world.committer.idle();
+  assert(world.nft.forgotten.some(({ fakes }) => fakes.includes(three.fake)));
+  assertInStep(world);
+});
+
+Deno.test("Committer fails replies and recovers, when connections cannot be forgotten", async () => {
+  const world = await usedPool();
+  world.nft.forgetProblem = "conntrack is gone";
+  const asked = world.ask("192.0.2.3");
+  await world.settle();
+  assertEquals([asked?.answer, world.nft.kernel.list(4)], [false, []]);
+  assert(world.reports[0]?.includes("conntrack is gone"));
+  world.nft.forgetProblem = undefined;
+  world.retry();
+  await world.committer.idle();
+  assertInStep(world);
+  assertEquals(world.ask("192.0.2.3")?.answer, true);
 });
 
 Deno.test("Committer refuses an adopted mapping alone, when the kernel no longer takes it", async () => {
@@ -500,10 +775,10 @@ Deno.test("Committer refuses an adopted mapping alone, when the kernel no longer
   world.nft.kernel.elements("nat_map").clear();
   world.nft.kernel.elements("nat_addr").clear();
   world.nft.kernel.refused.add("192.0.2.1");
-  void world.committer.verify();
+  await world.committer.verify();
   const known = world.ask("192.0.2.2");
-  await world.committer.idle();
   assertEquals([known?.answer, known?.wasTrue], [true, true]);
+  assertEquals(world.nat.tables[4].size, 1);
   assertInStep(world);
 });
 

@@ -8,6 +8,12 @@ import { bytesOf, livingPairs, makeNat, type Nat, type NatOptions } from "./nat.
 /** Turns of the event loop after which nothing moves that waits for nobody. */
 const TURNS = 200;
 
+/** What tables and committer are made with. */
+export interface CommittingOptions extends NatOptions {
+  /** What each batch waits for. */
+  readonly pace?: () => Promise<void>;
+}
+
 /** A look-up and what became of the reply that needed it. */
 export interface Asked {
   readonly family: Family;
@@ -18,6 +24,8 @@ export interface Asked {
   answer?: boolean;
   /** Whether the kernel had the mapping when the reply was told that it has. */
   wasTrue?: boolean;
+  /** When that was. */
+  answeredMs?: number;
 }
 
 /** Everything between a look-up and the kernel. */
@@ -31,7 +39,7 @@ export class Committing {
   #pause: ((isWorthwhile: boolean) => void) | undefined;
 
   /** @param nft one that outlives this run of the program, where there is one */
-  constructor(options: NatOptions = {}, nft = new FakeNft()) {
+  constructor(options: CommittingOptions = {}, nft = new FakeNft()) {
     this.nat = makeNat(options);
     this.nft = nft;
     this.committer = new Committer({
@@ -39,6 +47,7 @@ export class Committing {
       table: "dotp",
       log: this.nat.log,
       tables: this.nat.tables,
+      pace: options.pace ?? (() => Promise.resolve()),
       pause: () => new Promise((resolve) => this.#pause = resolve),
       report: (problem) => this.reports.push(problem),
     });
@@ -62,6 +71,9 @@ export class Committing {
     const done = (isCommitted: boolean) => {
       if (asked.answer !== undefined) throw new Error("a reply was answered twice");
       asked.answer = isCommitted;
+      asked.answeredMs = this.nowMs;
+      // As a reply does it that was held: the client counts from now on.
+      if (isCommitted) table.prolong(asked.revision, this.nowMs);
       asked.wasTrue = this.nft.kernel.holds(family, fake, real);
     };
     if (this.committer.isCommitted(asked.revision)) done(true);

@@ -159,8 +159,9 @@ export class FakeNft implements Nft {
   #released = Promise.resolve();
   #release = () => {};
 
-  constructor(table = "dotp") {
-    this.kernel = new FakeKernel(table);
+  /** @param kernel one that has been there before, where there is one */
+  constructor(kernel = new FakeKernel("dotp")) {
+    this.kernel = kernel;
   }
 
   /** From now on everything waits for `release`. */

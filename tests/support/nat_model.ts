@@ -67,11 +67,13 @@ export class NatModel {
     return isFree;
   }
 
-  drop(fake: string, revision: number): void {
-    for (const [real, living] of this.living) {
-      if (living.fake !== fake || living.revision !== revision) continue;
-      this.#rest(real, fake, living.endsAtMs - this.#options.ttlMs);
+  drop(revision: number): boolean {
+    for (const [real, { fake, endsAtMs, revision: own }] of this.living) {
+      if (own !== revision) continue;
+      this.#rest(real, fake, endsAtMs - this.#options.ttlMs);
+      return true;
     }
+    return false;
   }
 
   /** The changes that the log should hold since the last call, as `add fake real`. */

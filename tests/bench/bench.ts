@@ -1,0 +1,273 @@
+/**
+ * `deno task bench`: dotp against dnsmasq with nftset, with the same upstream, in one run, inside a
+ * user and network namespace of its own (no root, loopback only).
+ *
+ * Contract: prints medians over the rounds, in which the servers alternate, and how they stand to
+ * the goals. Two kinds of load are measured, for neither tells all. At full load, both serve the same
+ * number of queries outstanding as fast as they can; that shows what a processor is good for, but the
+ * faster one works in larger batches. At a fixed rate that both can bear, both do the same work in
+ * the same time, which is what a gateway does all day; each query then pays for a wake-up of its own.
+ *
+ * The exit status is 0 unless something broke: queries lost, wrong answers, a set that does not hold
+ * what was asked. A missed goal is not a failure.
+ */
+
+import { OUTSTANDING } from "./dnsperf.ts";
+import { extendPath, isInside, raiseLoopback, reenter, requirePrograms } from "./lab.ts";
+import { type Blocks, type BlockSizes, hostAt, makeBlocks, writeZone } from "./names.ts";
+import { endAll } from "./process.ts";
+import { measureEcho, measureExpiry } from "./remarks.ts";
+import { disturbance, goals, memory, progress, type Row, type Section, table } from "./report.ts";
+import { say } from "./say.ts";
+import { type Running, startDnsmasq, startDotp, startUpstream, versions } from "./servers.ts";
+import type { Behaviour } from "./verify.ts";
+import { type Counts, execute, makeWorkloads, type Result, type Workload } from "./workloads.ts";
+
+const USAGE = `Usage: deno task bench [--quick] [--rounds N] [--only dotp|dnsmasq] [--bare]
+
+  --quick        A smoke run: few queries, one round; its figures mean little
+  --rounds N     Rounds in which the servers alternate (3)
+  --only SERVER  Leave the other one out
+  --bare         Sets alone in the kernel: no rules, no connection tracking
+
+DOTP_BIN=PROGRAM measures that program in place of main.ts.`;
+
+/** Status after Ctrl-C, as a shell would give it. */
+const EXIT_INTERRUPTED = 130;
+
+/** How big a bench is. */
+interface Scale {
+  readonly sizes: BlockSizes;
+  readonly counts: Counts;
+  readonly rounds: number;
+  readonly queriesPerSecond: number;
+}
+
+const FULL: Scale = {
+  sizes: { plain: 10_000, known: 3_000, fresh: 50_000, warm: 3_000 },
+  counts: { full: 100_000, paced: 20_000, warm: 20_000 },
+  rounds: 3,
+  queriesPerSecond: 2_000,
+};
+
+const QUICK: Scale = {
+  sizes: { plain: 2_000, known: 500, fresh: 5_000, warm: 500 },
+  counts: { full: 10_000, paced: 2_000, warm: 5_000 },
+  rounds: 1,
+  queriesPerSecond: 2_000,
+};
+
+interface Options {
+  readonly scale: Scale;
+  readonly only: string | undefined;
+  readonly isBare: boolean;
+}
+
+/** What all runs of a bench share. */
+interface Bench {
+  readonly directory: string;
+  readonly isBare: boolean;
+  readonly results: Results;
+  /** What broke, in words. */
+  readonly problems: string[];
+  /** Lines below the tables. */
+  readonly remarks: string[];
+}
+
+/** A server that takes part. */
+interface Contestant {
+  readonly name: string;
+  readonly behaviour: Behaviour;
+  readonly start: () => Promise<Running>;
+}
+
+/** One kind of load. */
+interface Mode {
+  readonly title: string;
+  readonly rate?: number;
+}
+
+/** Rows are keyed by these three. */
+type Results = Map<string, Result[]>;
+
+function parseOptions(args: readonly string[]): Options | undefined {
+  let scale = FULL;
+  let rounds: number | undefined;
+  let only: string | undefined;
+  let isBare = false;
+  const rest = [...args];
+  for (let arg = rest.shift(); arg !== undefined; arg = rest.shift()) {
+    if (arg === "--quick") scale = QUICK;
+    else if (arg === "--rounds") rounds = Number(rest.shift());
+    else if (arg === "--only") only = rest.shift() ?? "";
+    else if (arg === "--bare") isBare = true;
+    else return undefined;
+  }
+  if (rounds !== undefined && !(Number.isInteger(rounds) && rounds > 0)) return undefined;
+  if (only !== undefined && only !== "dotp" && only !== "dnsmasq") return undefined;
+  return { scale: { ...scale, rounds: rounds ?? scale.rounds }, only, isBare };
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  const options = parseOptions(args);
+  if (options === undefined) {
+    say(USAGE);
+    return args.includes("--help") || args.includes("-h") ? 0 : 2;
+  }
+  extendPath();
+  if (!isInside()) {
+    await requirePrograms();
+    return await reenter(import.meta.url, args);
+  }
+  const directory = await Deno.makeTempDir({ prefix: "dotp-bench-" });
+  const leave = () => {
+    endAll();
+    Deno.removeSync(directory, { recursive: true });
+    Deno.exit(EXIT_INTERRUPTED);
+  };
+  Deno.addSignalListener("SIGINT", leave);
+  Deno.addSignalListener("SIGTERM", leave);
+  try {
+    return await bench(directory, options);
+  } finally {
+    endAll();
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+async function bench(directory: string, options: Options): Promise<number> {
+  const { scale, only, isBare } = options;
+  await raiseLoopback();
+  say(`${await versions()}; ${navigator.hardwareConcurrency} processors; rounds: ${scale.rounds}`);
+  const blocks = makeBlocks(scale.sizes);
+  const workloads = makeWorkloads(blocks, scale.counts);
+  const zoneFile = `${directory}/zone`;
+  await writeZone(zoneFile, blocks);
+  const upstream = await startUpstream(directory, zoneFile, hostAt(blocks.plain, 0));
+  const bench: Bench = { directory, isBare, results: new Map(), problems: [], remarks: [] };
+  const modes = makeModes(scale);
+  try {
+    const contestants = makeContestants(blocks).filter(({ name }) => (only ?? name) === name);
+    for (const mode of modes) {
+      for (const workload of workloads) {
+        for (let round = 1; round <= scale.rounds; round++) {
+          for (const contestant of contestants) await runOnce(bench, mode, workload, contestant);
+        }
+      }
+    }
+    const [fullLoad] = modes;
+    const [plain, known, fresh] = workloads;
+    if (only !== "dotp") await runOnce(bench, fullLoad, known, makeCached(blocks));
+    if (only !== "dnsmasq") {
+      await remarkOnExpiry(bench, plain, fresh);
+      await remarkOnEcho(bench, plain, scale.queriesPerSecond);
+    }
+  } catch (error) {
+    // A server that does not start ends the bench, but what was measured is still worth a report.
+    bench.problems.push(messageOf(error));
+  } finally {
+    await upstream.server.stop();
+  }
+  printReport(bench, modes, workloads);
+  return bench.problems.length === 0 ? 0 : 1;
+}
+
+function makeModes({ queriesPerSecond }: Scale): [Mode, Mode] {
+  return [
+    { title: `full load: ${OUTSTANDING} queries outstanding, as fast as answers come` },
+    { title: `fixed rate: ${queriesPerSecond} queries per second`, rate: queriesPerSecond },
+  ];
+}
+
+function makeContestants(blocks: Blocks): Contestant[] {
+  const probe = hostAt(blocks.plain, 0);
+  return [
+    { name: "dotp", behaviour: "dotp", start: () => startDotp() },
+    { name: "dnsmasq", behaviour: "dnsmasq", start: () => startDnsmasq(probe, false) },
+  ];
+}
+
+/** Run once, as a remark: what dnsmasq's cache saves it, which dotp does not have. */
+function makeCached(blocks: Blocks): Contestant {
+  const probe = hostAt(blocks.plain, 0);
+  return { name: "dnsmasq+cache", behaviour: "dnsmasq", start: () => startDnsmasq(probe, true) };
+}
+
+async function runOnce(
+  { results, problems, directory, isBare }: Bench,
+  mode: Mode,
+  workload: Workload,
+  { name, behaviour, start }: Contestant,
+): Promise<void> {
+  const pace = mode.rate === undefined ? {} : { rate: mode.rate };
+  const result = await execute({ workload, behaviour, start, directory, isBare, ...pace });
+  const run = `${mode.rate === undefined ? "full load" : "fixed rate"}, ${workload.title}`;
+  say(run.padEnd(32) + name.padEnd(14) + progress(result));
+  problems.push(...result.problems.map((problem) => `${run}, ${name}: ${problem}`));
+  const key = keyOf(mode, workload, name);
+  results.set(key, [...results.get(key) ?? [], result]);
+}
+
+async function remarkOnExpiry(
+  { directory, isBare, problems, remarks }: Bench,
+  plain: Workload,
+  fresh: Workload,
+): Promise<void> {
+  const expiry = await measureExpiry(fresh.full, plain.warm, directory, isBare);
+  problems.push(...expiry.problems.map((problem) => `expiry: ${problem}`));
+  const [made, removed] = [expiry.madeMicros.toFixed(1), expiry.removedMicros.toFixed(1)];
+  remarks.push(
+    "",
+    `dotp, processor time of one mapping: ${made} us to make, ${removed} us to remove`,
+  );
+}
+
+async function remarkOnEcho(bench: Bench, plain: Workload, rate: number): Promise<void> {
+  const echo = await measureEcho(plain, bench.directory, rate);
+  const [full, paced] = [echo.fullMicros.toFixed(1), echo.pacedMicros.toFixed(1)];
+  bench.remarks.push(
+    `Deno, processor time to echo a datagram: ${full} us at full load, ${paced} us at the fixed rate`,
+  );
+}
+
+function keyOf(mode: Mode, workload: Workload, name: string): string {
+  return [mode.title, workload.title, name].join("\n");
+}
+
+function sectionsOf(results: Results, mode: Mode, workloads: readonly Workload[]): Section[] {
+  return workloads.map((workload) => {
+    const rows = ["dotp", "dnsmasq", "dnsmasq+cache"].map((server): Row => {
+      return { server, results: results.get(keyOf(mode, workload, server)) ?? [] };
+    });
+    const withResults = rows.filter((row) => row.results.length > 0);
+    return { workload: workload.title, goal: workload.goal, rows: withResults };
+  });
+}
+
+function printReport(
+  { results, problems, remarks }: Bench,
+  modes: readonly Mode[],
+  workloads: readonly Workload[],
+): void {
+  const all = modes.map((mode) => ({ mode, sections: sectionsOf(results, mode, workloads) }));
+  const lines = all.flatMap(({ mode, sections }) => table(mode.title, sections));
+  for (const { mode, sections } of all) lines.push(...goals(mode.title, sections));
+  const loaded = all[0]?.sections.at(-1);
+  if (loaded !== undefined) lines.push(...memory(loaded));
+  lines.push(...remarks, ...disturbance([...results.values()].flat()));
+  if (problems.length > 0) lines.push("", ...problems.map((problem) => `BROKEN: ${problem}`));
+  lines.forEach((line) => say(line));
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+if (import.meta.main) {
+  try {
+    Deno.exit(await main(Deno.args));
+  } catch (error) {
+    say(`bench: ${messageOf(error)}`);
+    Deno.exit(1);
+  }
+}

@@ -1,0 +1,106 @@
+/**
+ * The nftables state that the servers write to. Contract: made anew before each run, so every run
+ * starts from empty sets, and only for the server that runs: nft reads the names of all sets on every
+ * command, so the other's table would be a burden. dotp gets the repo's own rules.nft; dnsmasq the
+ * few rules that policy routing by a set needs. Both use NAT, so both pay for connection tracking of
+ * what they send, as on any gateway. Bare means the sets alone, without a rule and without tracking.
+ *
+ * dnsmasq's set has the same size as dotp's: nftables picks its fastest kind of set for a stated size.
+ */
+
+import { mustRun } from "./process.ts";
+import type { Behaviour } from "./verify.ts";
+
+/** dotp's table. */
+export const DOTP_TABLE = "dotp";
+
+/** What dnsmasq is told to add to, as its --nftset spells it. */
+export const DNSMASQ_SET = "4#inet#bench#addr4";
+
+const RULES_FILE = new URL("../../rules.nft", import.meta.url).pathname;
+
+const DOTP_BARE = `table inet ${DOTP_TABLE} {
+  set nat_addr { type ipv4_addr; size 131072; }
+  set nat_addr6 { type ipv6_addr; size 131072; }
+  map nat_map { type ipv4_addr : ipv4_addr; size 131072; }
+  map nat_map6 { type ipv6_addr : ipv6_addr; size 131072; }
+}`;
+
+const DNSMASQ_BARE = `table inet bench {
+  set addr4 { type ipv4_addr; size 131072; }
+}`;
+
+const DNSMASQ_RULES = `table inet bench {
+  chain prerouting {
+    type filter hook prerouting priority mangle;
+    ip daddr @addr4 meta mark set 0x1
+  }
+  chain output {
+    type route hook output priority mangle;
+    ip daddr @addr4 meta mark set 0x1
+  }
+  chain postrouting {
+    type nat hook postrouting priority srcnat;
+    meta mark 0x1 masquerade
+  }
+}`;
+
+/**
+ * Removes all tables and makes those of one server.
+ *
+ * @param behaviour Whose
+ * @param isBare Whether to leave the rules out
+ */
+export async function resetTables(behaviour: Behaviour, isBare: boolean): Promise<void> {
+  await mustRun(["nft", "flush", "ruleset"]); // The namespace's own: there is no other table in it.
+  if (behaviour === "dnsmasq") {
+    await mustRun(["nft", "-f", "-"], isBare ? DNSMASQ_BARE : DNSMASQ_BARE + "\n" + DNSMASQ_RULES);
+  } else if (isBare) {
+    await mustRun(["nft", "-f", "-"], DOTP_BARE);
+  } else {
+    await mustRun(["nft", "-f", RULES_FILE]);
+  }
+}
+
+/** The pairs in dotp's map: fake to real. */
+export async function readMap(): Promise<Map<string, string>> {
+  const pairs = new Map<string, string>();
+  for (const element of await readElements("map", DOTP_TABLE, "nat_map")) {
+    if (!Array.isArray(element)) throw new TypeError("Cannot read nat_map: not a list of pairs");
+    pairs.set(addressOf(element[0]), addressOf(element[1]));
+  }
+  return pairs;
+}
+
+/** The reals that dotp has put in its set. */
+export async function readDotpSet(): Promise<Set<string>> {
+  return new Set((await readElements("set", DOTP_TABLE, "nat_addr")).map(addressOf));
+}
+
+/** The reals that dnsmasq has put in its set. */
+export async function readDnsmasqSet(): Promise<Set<string>> {
+  return new Set((await readElements("set", "bench", "addr4")).map(addressOf));
+}
+
+async function readElements(kind: "map" | "set", table: string, name: string): Promise<unknown[]> {
+  const text = await mustRun(["nft", "-j", "list", kind, "inet", table, name]);
+  const reply: unknown = JSON.parse(text);
+  const objects = Array.isArray(property(reply, "nftables")) ? property(reply, "nftables") : [];
+  for (const object of objects as unknown[]) {
+    const elements = property(property(object, kind), "elem");
+    if (Array.isArray(elements)) return elements;
+  }
+  return []; // nft leaves "elem" out where a set is empty.
+}
+
+/** An element is its value, or an object around it where it carries more, a timeout say. */
+function addressOf(element: unknown): string {
+  const value = property(property(element, "elem"), "val") ?? element;
+  if (typeof value !== "string") throw new TypeError("Cannot read a set: not an address");
+  return value;
+}
+
+function property(value: unknown, key: string): unknown {
+  if (typeof value !== "object" || value === null) return undefined;
+  return (value as Record<string, unknown>)[key];
+}
