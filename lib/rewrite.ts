@@ -123,7 +123,8 @@ export class Rewriter {
       const start = startOf(reply, i);
       if (start !== lastStart) {
         lastStart = start;
-        const isName = this.#owner.follow(view, length, start);
+        // From the owner itself: a pointer's target must end before the pointer.
+        const isName = this.#owner.follow(view, length, reply.ownerOffset(i));
         this.#isDamaged ||= !isName;
         lastCovered = isName && this.#domains.covers(view, this.#owner);
       }
