@@ -81,6 +81,11 @@ class Gateway {
     if (asked !== undefined) this.#asked.push(asked);
   }
 
+  /** Many names at once, of one IP version: more than its pool can give. */
+  flood(n: number): void {
+    for (let i = 0; i < REALS; i += 2) this.ask((n + i) % REALS);
+  }
+
   pass(ms: number): void {
     this.run.pass(ms);
   }
@@ -255,6 +260,7 @@ type Step = readonly [what: keyof typeof STEPS, n: number, m: number];
 /** What may happen, and how often. */
 const STEPS = {
   ask: 14,
+  flood: 3,
   pass: 5,
   settle: 6,
   traffic: 2,

@@ -256,6 +256,22 @@ export class Table {
     return true;
   }
 
+  /** Forgets all living mappings without a word in the log; none of them may have been handed out. */
+  clear(): void {
+    for (let slot = this.#living.oldest; slot !== NONE; slot = this.#living.oldest) {
+      this.#die(slot);
+      this.#byReal.remove(slot);
+      this.#byFake.remove(slot);
+      this.#free.push(slot);
+    }
+  }
+
+  /** Whether a fake stands for a real now. */
+  leads({ fake, real }: Pair): boolean {
+    const slot = this.#findFake(fake);
+    return slot !== NONE && this.#isLiving(slot) && this.#findReal(real) === slot;
+  }
+
   /**
    * What turns sets with these elements into what the table says: what is wrong goes, then what is
    * missing comes. Of a mapping that is there in part, the whole is named again.
@@ -265,9 +281,7 @@ export class Table {
     const changes: Change[] = [];
     const found = new Uint8Array(this.#slotsUsed);
     for (const { fake, real } of pairs) {
-      const slot = this.#findFake(fake);
-      const isOurs = slot !== NONE && this.#isLiving(slot) && this.#findReal(real) === slot;
-      if (isOurs) found[slot]! |= FOUND_PAIR;
+      if (this.leads({ fake, real })) found[this.#findFake(fake)]! |= FOUND_PAIR;
       else changes.push({ kind: "delete", family, fake, real, revision: 0, part: "map" });
     }
     for (const real of reals) {
@@ -285,15 +299,13 @@ export class Table {
 
   /** A living slot for `#real`, which has none, or `FULL`. */
   #allocate(nowMs: number): number {
-    const { pool } = this.#options;
     const isFull = this.#living.size + this.#resting.size >= this.#slotsMax;
     if (isFull && !this.#reclaim(nowMs)) return FULL;
-    // A ring that was full has but the one fake that was just freed: no need to walk to it.
-    const isReused = isFull && this.#slotsMax === pool.capacity;
-    if (!isReused) pool.choose(this.#real, this.#fake, this.#isTaken);
+    // The fake that was just freed is taken at once: nobody would remember that it was another's.
+    if (!isFull) this.#options.pool.choose(this.#real, this.#fake, this.#isTaken);
     const slot = this.#takeSlot();
     this.#bind(slot);
-    this.#wakeUp(slot, nowMs, isReused);
+    this.#wakeUp(slot, nowMs, isFull);
     return slot;
   }
 

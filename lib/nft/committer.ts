@@ -25,8 +25,11 @@ export const BATCH_CHANGES_MAX = 1_000;
 /** Replies that may wait for the kernel; it stops a flood of new names while nft is slow. */
 export const WAITING_MAX = 10_000;
 
-/** Share of the kernel's own timeout after which an element is renewed. */
-const RENEW_SHARE = 1 / 2;
+/**
+ * Share of the kernel's own timeout after which an element is renewed: less than half, as an element
+ * that was deleted and added in one batch is as old as it was.
+ */
+const RENEW_SHARE = 0.4;
 
 /** What nft said of one transaction. */
 export type NftResult =
@@ -92,6 +95,8 @@ export class Committer {
   readonly #waiters: Waiter[] = [];
   /** Fakes of changes that were never made, whose connections are still to be forgotten. */
   #unforgotten: Uint8Array[] = [];
+  /** Renewals that may not have been made. */
+  #unrenewed: Change[] = [];
   #settled = 0;
   #state: State = "in step";
   #running: Promise<void> | undefined;
@@ -181,10 +186,12 @@ export class Committer {
   async #commitNext(): Promise<void> {
     const batch = this.#options.log.take(BATCH_CHANGES_MAX);
     const revision = batch.at(-1)?.revision ?? this.#settled;
-    await this.#forget(batch);
-    if (!await this.#apply(batch, true)) this.#state = "in doubt";
+    this.#unrenewed = batch.filter(({ kind }) => kind === "renew");
+    if (!await this.#applyReusing(batch, batch, true)) this.#state = "in doubt";
     // Where there is doubt, replies wait until it is gone.
-    if (this.#state === "in step") this.#settle(revision);
+    if (this.#state !== "in step") return;
+    this.#unrenewed = [];
+    this.#settle(revision);
   }
 
   async #mend(): Promise<void> {
@@ -202,11 +209,32 @@ export class Committer {
     return this.#state === "in step";
   }
 
-  /** Ends what conntrack knows of fakes that get another real, before they get it. */
-  async #forget(changes: readonly Change[]): Promise<void> {
-    const fakes = [...this.#unforgotten, ...reusedIn(changes)];
+  /**
+   * Applies changes; where fakes get another real, what stands for the old ones goes first, then what
+   * conntrack knows of them, and only then comes the new.
+   *
+   * @param asked the changes that say which fakes are reused
+   */
+  async #applyReusing(
+    changes: readonly Change[],
+    asked: readonly Change[],
+    stopAtDrift: boolean,
+  ): Promise<boolean> {
+    const fakes = [...this.#unforgotten, ...reusedIn(asked)];
     this.#unforgotten = [];
-    if (fakes.length > 0) await this.#options.nft.forget(fakes);
+    if (fakes.length === 0) return await this.#applyChunks(changes, stopAtDrift);
+    const { deletions, additions } = whatRemains(changes);
+    if (!await this.#applyChunks(deletions, stopAtDrift)) return false;
+    await this.#options.nft.forget(fakes);
+    return await this.#applyChunks(additions, stopAtDrift);
+  }
+
+  async #applyChunks(changes: readonly Change[], stopAtDrift: boolean): Promise<boolean> {
+    for (let i = 0; i < changes.length; i += BATCH_CHANGES_MAX) {
+      const chunk = changes.slice(i, i + BATCH_CHANGES_MAX);
+      if (!await this.#apply(chunk, stopAtDrift)) return false;
+    }
+    return true;
   }
 
   async #read(): Promise<Record<Family, KernelState>> {
@@ -221,10 +249,14 @@ export class Committer {
     const { tables } = this.#options;
     for (const family of FAMILIES) {
       const { pairs, timeoutS } = states[family];
+      const remainingS = ({ expiresS = timeoutS }: KernelPair) => expiresS;
+      const oldestFirst = [...pairs].sort((a, b) => remainingS(a) < remainingS(b) ? -1 : 1);
+      // What was asked for meanwhile may have got a fake that stands for another's real in the
+      // kernel. Its replies wait, and will hear that it is gone.
+      tables[family].clear();
       tables[family].renewMs = timeoutS * 1_000 * RENEW_SHARE;
-      for (const pair of pairs) {
-        const { expiresS = timeoutS } = pair;
-        const ageMs = expiresS === Infinity ? 0 : (timeoutS - expiresS) * 1_000;
+      for (const pair of oldestFirst) {
+        const ageMs = timeoutS === Infinity ? 0 : (timeoutS - remainingS(pair)) * 1_000;
         tables[family].adopt(pair, nowMs, ageMs);
       }
     }
@@ -236,22 +268,23 @@ export class Committer {
    * @returns the revision up to which they say it
    */
   async #reconcile(states: Record<Family, KernelState>): Promise<number> {
-    const { log, tables } = this.#options;
+    const { log, report, tables } = this.#options;
     // The tables already say what the log has, and the difference is to them.
     const upTo = log.revision;
     const pending = log.takeAll();
     const changes = FAMILIES.flatMap((family) =>
       tables[family].difference(states[family].pairs, states[family].reals)
     );
-    if (this.#state === "in step" && changes.length > pending.length) {
-      this.#options.report(
-        `Somebody else has changed the kernel's sets: ${changes.length} elements are to be mended`,
-      );
+    const foreign = foreignTo(changes, pending);
+    if (this.#state === "in step" && foreign > 0) {
+      report(`Somebody else has changed the kernel's sets: ${foreign} elements are to be mended`);
+      this.#state = "mending";
     }
-    await this.#forget(pending);
-    for (let i = 0; i < changes.length; i += BATCH_CHANGES_MAX) {
-      await this.#apply(changes.slice(i, i + BATCH_CHANGES_MAX), false);
-    }
+    const renewals = [...this.#unrenewed, ...pending.filter(({ kind }) => kind === "renew")];
+    this.#unrenewed = renewals;
+    const due = renewals.filter((change) => tables[change.family].leads(change));
+    await this.#applyReusing([...changes, ...due], pending, false);
+    this.#unrenewed = [];
     return upTo;
   }
 
@@ -309,10 +342,40 @@ export class Committer {
     const { log, report } = this.#options;
     this.#state = "failed";
     // Everything will be read and compared with the tables, so nothing of the log is missed.
-    this.#unforgotten.push(...reusedIn(log.takeAll()));
+    const pending = log.takeAll();
+    this.#unforgotten.push(...reusedIn(pending));
+    this.#unrenewed.push(...pending.filter(({ kind }) => kind === "renew"));
     report(`Cannot bring mappings into the kernel: ${problem}`);
     for (const { done } of this.#waiters.splice(0)) done(false);
   }
+}
+
+/** How many of the changes to the kernel do not come from changes of our own that it lacks yet. */
+function foreignTo(changes: readonly Change[], pending: readonly Change[]): number {
+  const ours = new Set(
+    pending.filter(({ kind }) => kind !== "renew")
+      .flatMap(({ fake, real }) => [fake.join(), real.join()]),
+  );
+  return changes.filter(({ fake, real }) => !ours.has(fake.join()) && !ours.has(real.join()))
+    .length;
+}
+
+/** What remains of changes, pair by pair, when deletions are made first and all else after them. */
+function whatRemains(changes: readonly Change[]): { deletions: Change[]; additions: Change[] } {
+  const deletions = new Map<string, Change>();
+  const additions = new Map<string, Change>();
+  for (const change of changes) {
+    const key = `${change.fake.join()} ${change.real.join()} ${change.part}`;
+    const added = additions.get(key);
+    if (change.kind === "add" || (change.kind === "renew" && added === undefined)) {
+      additions.set(key, change);
+    } else if (change.kind === "delete") {
+      additions.delete(key);
+      // What was only added here is not in the kernel, so there is nothing to delete.
+      if (added?.kind !== "add") deletions.set(key, change);
+    }
+  }
+  return { deletions: [...deletions.values()], additions: [...additions.values()] };
 }
 
 function reusedIn(changes: readonly Change[]): Uint8Array[] {

@@ -140,14 +140,15 @@ export function tableProblem(table: string, listed: string): string | undefined 
 export function timeoutOf(listed: string): number {
   const [head = ""] = listed.split('"elem"', 1);
   const [, timeout] = /"timeout":\s*(\d+)/.exec(head) ?? [];
-  return timeout === undefined ? Infinity : Number(timeout);
+  // A part of a second is printed as 0, which cannot be worked with.
+  return Number(timeout) || Infinity;
 }
 
 /** The elements of a listed set that the rules fill, and when they were noted. */
 export function* noteElements(listed: string): Generator<KernelNote> {
   const timeoutS = timeoutOf(listed);
-  for (const [, text = "", expires] of matchElements(listed, ELEMENT)) {
-    const fake = toBytes(text);
+  for (const [, timed, expires, plain = ""] of matchElements(listed, ELEMENT)) {
+    const fake = toBytes(timed ?? plain);
     if (fake !== undefined) {
       yield { fake, ageS: expires === undefined ? 0 : timeoutS - Number(expires) };
     }
@@ -156,16 +157,16 @@ export function* noteElements(listed: string): Generator<KernelNote> {
 
 /** The elements of a listed set as octets. An element that is no single address is left out. */
 export function* setElements(listed: string): Generator<Uint8Array> {
-  for (const [, text = ""] of matchElements(listed, ELEMENT)) {
-    const address = toBytes(text);
+  for (const [, timed, , plain = ""] of matchElements(listed, ELEMENT)) {
+    const address = toBytes(timed ?? plain);
     if (address !== undefined) yield address;
   }
 }
 
 /** The elements of a listed map as octets. */
 export function* mapElements(listed: string): Generator<KernelPair> {
-  for (const [, key = "", expires, value = ""] of matchElements(listed, PAIR)) {
-    const fake = toBytes(key);
+  for (const [, timed, expires, plain = "", value = ""] of matchElements(listed, PAIR)) {
+    const fake = toBytes(timed ?? plain);
     const real = toBytes(value);
     if (fake === undefined || real === undefined) continue;
     yield { fake, real, ...(expires === undefined ? {} : { expiresS: Number(expires) }) };
@@ -177,20 +178,26 @@ export function* mapElements(listed: string): Generator<KernelPair> {
  * `{"elem": {"val": string, …}}`. Lists are not parsed as JSON since the objects of a hundred thousand
  * elements take some hundred megabytes, and nothing in them is ever nested deeper than this.
  */
-const ELEMENT = /(?<=[[,]\s*|"val":\s*)"([0-9a-f.:]+)"(?:,[^{}]*?"expires":\s*(\d+))?/g;
+const ADDRESS = /"([0-9a-f.:]+)"/;
+const TIMED = RegExp(`"val":\\s*${ADDRESS.source}(?:[^{}]*?"expires":\\s*(\\d+))?`);
+const ELEMENT = RegExp(`${TIMED.source}|(?<=[[,]\\s*)${ADDRESS.source}`, "g");
 /** An array of a key, which is an element as above, and a value. */
-const PAIR = new RegExp(
-  `\\[(?:\\{"elem":\\s*\\{"val":\\s*)?${ELEMENT.source}[^[\\]]*?,\\s*"([0-9a-f.:]+)"\\s*\\]`,
+const PAIR = RegExp(
+  `\\[\\s*(?:\\{"elem":\\s*\\{${TIMED.source}(?:[^{}]|\\{[^{}]*\\})*\\}\\s*\\}|${ADDRESS.source})` +
+    `\\s*,\\s*${ADDRESS.source}\\s*\\]`,
   "g",
 );
+/** Somebody's words, which may look like anything. */
+const COMMENT = /,\s*"comment":\s*"(?:[^"\\]|\\.)*"/g;
 
 /** The matches of an element's pattern behind the list's begin. */
 function* matchElements(listed: string, pattern: RegExp): Generator<RegExpExecArray> {
-  const begin = listed.indexOf('"elem"');
+  const text = listed.includes('"comment"') ? listed.replaceAll(COMMENT, "") : listed;
+  const begin = text.indexOf('"elem"');
   if (begin < 0) return;
   const matcher = new RegExp(pattern);
   matcher.lastIndex = begin;
-  for (let match = matcher.exec(listed); match !== null; match = matcher.exec(listed)) yield match;
+  for (let match = matcher.exec(text); match !== null; match = matcher.exec(text)) yield match;
 }
 
 /** Commands that add or delete elements of a set or map: one, or none without elements. */

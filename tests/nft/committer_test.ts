@@ -621,8 +621,8 @@ Deno.test("Committer.adopt() renews what is old in the kernel, when elements hav
   }
   assertEquals(await world.committer.adopt(0), 3);
   const table = world.nat.tables[4];
-  // They were 30, 60 and 40 seconds old, and half of the lifetime may pass.
-  assertEquals([table.renewMs, table.nextRenewalMs], [50_000, -10_000]);
+  // They were 30, 60 and 40 seconds old, and two fifths of the lifetime may pass.
+  assertEquals([table.renewMs, table.nextRenewalMs], [40_000, -20_000]);
   table.renew(0);
   assertEquals(table.nextRenewalMs, 10_000);
   world.committer.start();
@@ -638,9 +638,9 @@ Deno.test("Committer renews by delete and add in one transaction, when a table a
   await world.committer.adopt(0);
   const asked = defined(world.ask("192.0.2.1"));
   await world.committer.idle();
-  assertEquals(world.nat.tables[4].nextRenewalMs, 50_000);
+  assertEquals(world.nat.tables[4].nextRenewalMs, 40_000);
   for (let round = 1; round <= 5; round++) {
-    world.pass(50_000);
+    world.pass(40_000);
     world.nat.tables[4].renew(world.nowMs);
     world.committer.start();
     await world.committer.idle();
@@ -668,7 +668,7 @@ Deno.test("Committer renews after all, when nft was away as it was due", async (
   await world.committer.idle();
   const table = world.nat.tables[4];
   world.nft.state = "away";
-  world.pass(50_000);
+  world.pass(40_000);
   table.renew(world.nowMs);
   world.committer.start();
   await world.settle();
