@@ -7,6 +7,14 @@
 /** The locale for messages that are read, and no home where a history could be. */
 export const ENVIRONMENT = { LC_ALL: "C", HOME: "/nonexistent" };
 
+/** Programs that have not ended yet. */
+const running = new Set<Deno.ChildProcess>();
+
+/** Ends every program that is still at work, so that none outlives dotp. */
+export function endPrograms(): void {
+  for (const child of running) end(child);
+}
+
 /** What a finished program said. */
 export interface Finished {
   readonly success: boolean;
@@ -30,8 +38,9 @@ export async function runProgram(
   let hasHung = false;
   const timer = setTimeout(() => {
     hasHung = true;
-    child.kill("SIGKILL");
+    end(child);
   }, timeoutMs);
+  running.add(child);
   try {
     const [status, stdout, stderr] = await Promise.all([
       child.status,
@@ -42,7 +51,16 @@ export async function runProgram(
     if (hasHung) throw new Error(`${name} hung and was ended`);
     return { success: status.success, stdout, stderr };
   } finally {
+    running.delete(child);
     clearTimeout(timer);
+  }
+}
+
+function end(child: Deno.ChildProcess): void {
+  try {
+    child.kill("SIGKILL");
+  } catch {
+    // It has ended by itself.
   }
 }
 

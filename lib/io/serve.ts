@@ -29,6 +29,7 @@ import { VERIFY_MAPPINGS_MAX } from "./keeper.ts";
 import { log, RateLimit } from "./log.ts";
 import { makeNat, type Nat } from "./nat.ts";
 import { NftProgram } from "./nft.ts";
+import { endPrograms } from "./program.ts";
 import { randomNumbers, Upstream, type UpstreamEvents } from "./upstream.ts";
 
 /** Queries that run out of time within this are given up together. */
@@ -45,7 +46,8 @@ export interface Server {
 }
 
 /**
- * Starts dotp; resolves once it listens and nft works.
+ * Starts dotp; resolves once it listens, nft works and what an earlier run has left is taken over.
+ * Names that are not configured are answered before that, the others get SERVFAIL.
  *
  * @throws {StartError}
  */
@@ -56,13 +58,12 @@ export async function serve(config: Config): Promise<Server> {
     await checkTable(config, nft);
     const nat = await makeNat(config, nft);
     const server = connect(config, nft, nat);
-    // Not before the port is ours: another dotp may be using the table.
-    nat.adopt().then(() => {
-      const { 4: four, 6: six } = nat.tables;
-      if (four.size + six.size <= VERIFY_MAPPINGS_MAX) return warnOfRules(config, nft);
-    });
     server.start();
+    // Not before the port is ours: another dotp may be using the table.
+    await nat.adopt();
     announce(config);
+    const { 4: four, 6: six } = nat.tables;
+    if (four.size + six.size <= VERIFY_MAPPINGS_MAX) warnOfRules(config, nft);
     return server;
   } catch (error) {
     nft.close();
@@ -124,6 +125,7 @@ function connect(config: Config, nft: NftProgram, nat: Nat): Server {
       await Promise.race([committer.idle(), promise]);
       clearTimeout(timer);
       nft.close();
+      endPrograms();
     },
   };
 }
