@@ -71,11 +71,6 @@ export class Message {
     return true;
   }
 
-  /** The id (RFC 1035 section 4.1.1). */
-  get id(): number {
-    return this.view.getUint16(Offset.ID);
-  }
-
   /** The flags word; `Flag` has its bits. */
   get flags(): number {
     return this.view.getUint16(Offset.FLAGS);

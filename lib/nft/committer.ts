@@ -10,7 +10,7 @@
  * every revision, waiting replies are told so at once, and it is tried again after a pause.
  * `verify` finds out, between two batches, what someone else has done to the sets.
  *
- * No `Deno.`, no clock: the nft process and the pause are given.
+ * Neither the runtime nor a clock is used here: the nft process and the pauses are given.
  *
  * @module
  */

@@ -42,7 +42,7 @@ Deno.test("Message.index() finds what another parser finds, when all sections ho
   const { answers = [], authorities = [], additionals = [] } = decode(bytes);
   const records = [...answers, ...authorities, ...additionals];
   assertEquals(reply.count, records.length);
-  assertEquals([reply.id, reply.flags, reply.rcode], [0x1234, 0x8180, 0]);
+  assertEquals([reply.flags, reply.rcode], [0x8180, 0]);
   assertEquals([reply.answers, reply.authorities, reply.additionals], [2, 1, 2]);
   assertEquals(reply.questionEnd, QUESTION_END);
   assertEquals(reply.length, bytes.length);
