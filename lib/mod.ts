@@ -59,14 +59,12 @@ export { LabelWalk, nameFromText, nameToText } from "./dns/name.ts";
 export { type Change, ChangeLog } from "./nat/changes.ts";
 export { Pool } from "./nat/pool.ts";
 export { FULL, Table, type TableOptions } from "./nat/table.ts";
+export { mapElements, setElements, tableProblem } from "./nft/listing.ts";
 export {
   changesToScript,
   listMapArgs,
   listSetArgs,
   listTableArgs,
-  mapElements,
   probeScript,
-  setElements,
-  tableProblem,
 } from "./nft/script.ts";
 export { type Outcome, Rewriter } from "./rewrite.ts";

@@ -20,7 +20,8 @@ import {
 import type { Config } from "../config.ts";
 import { capacityOf } from "../nat/pool.ts";
 import { MAPPINGS_MAX } from "../nat/table.ts";
-import { FAMILIES, SET_NAMES, tableProblem } from "../nft/script.ts";
+import { tableProblem } from "../nft/listing.ts";
+import { FAMILIES, SET_NAMES } from "../nft/script.ts";
 import { error, type Finding, ok, warning } from "./finding.ts";
 
 /** Rules that are followed from one hook: it stops a table of chains that fan out. */

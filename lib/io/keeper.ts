@@ -13,7 +13,8 @@
 import type { Config } from "../config.ts";
 import type { Family } from "../address.ts";
 import type { Committer } from "../nft/committer.ts";
-import { FAMILIES, type KernelNote, type NoteSet } from "../nft/script.ts";
+import type { KernelNote } from "../nft/listing.ts";
+import { FAMILIES, type NoteSet } from "../nft/script.ts";
 import type { Table } from "../nat/table.ts";
 import { Alarm, nowMs } from "./alarm.ts";
 import { log } from "./log.ts";

@@ -16,15 +16,17 @@ import type { Family } from "../address.ts";
 import type { KernelState, NftResult } from "../nft/committer.ts";
 import {
   type KernelNote,
+  mapElements,
+  noteElements,
+  setElements,
+  timeoutOf,
+} from "../nft/listing.ts";
+import {
   listMapArgs,
   listNotesArgs,
   listSetArgs,
   listTableArgs,
-  mapElements,
-  noteElements,
   type NoteSet,
-  setElements,
-  timeoutOf,
 } from "../nft/script.ts";
 import { ENVIRONMENT, runProgram } from "./program.ts";
 

@@ -17,7 +17,8 @@
 import type { Family } from "../address.ts";
 import type { Change, ChangeLog } from "../nat/changes.ts";
 import type { Table } from "../nat/table.ts";
-import { changesToScript, FAMILIES, type KernelPair } from "./script.ts";
+import type { KernelPair } from "./listing.ts";
+import { changesToScript, FAMILIES } from "./script.ts";
 
 /** The most changes in one transaction; Netlink answers a much larger one `Message too long`. */
 export const BATCH_CHANGES_MAX = 1_000;

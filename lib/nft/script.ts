@@ -1,5 +1,5 @@
 /**
- * nft text: the only place that writes it, and the only place that reads what nft lists.
+ * nft text: the only place that writes it.
  *
  * Addresses come in as octets that dotp itself has taken from A and AAAA records, never as text from
  * the network, so nothing can break out of a command. A script is one line, which nft takes as one
@@ -9,8 +9,8 @@
  *
  * @module
  */
-import { type Family, parseAddress } from "../address.ts";
-import type { Change, Pair } from "../nat/changes.ts";
+import type { Family } from "../address.ts";
+import type { Change } from "../nat/changes.ts";
 
 /**
  * The set of real addresses and the map from fake to real, by IP version, which dotp fills; and the
@@ -37,19 +37,6 @@ interface Net {
   readonly added: Map<string, string>;
   /** Keys that are deleted and added again on purpose, for a new lifetime. */
   readonly renewed: Set<string>;
-}
-
-/** A pair as the kernel holds it. */
-export interface KernelPair extends Pair {
-  /** Seconds until the kernel forgets it by itself; undefined where it does not. */
-  readonly expiresS?: number;
-}
-
-/** A fake in a set that the rules fill. */
-export interface KernelNote {
-  readonly fake: Uint8Array;
-  /** Seconds since it was noted last. */
-  readonly ageS: number;
 }
 
 /**
@@ -114,92 +101,6 @@ export function listMapArgs(table: string, family: Family): string[] {
   return ["-j", "list", "map", "inet", table, SET_NAMES[family].map];
 }
 
-/** What is wrong with the table that `listTableArgs` listed, or undefined. */
-export function tableProblem(table: string, listed: string): string | undefined {
-  const objects = objectsOf(listed);
-  for (const family of FAMILIES) {
-    const { set, map } = SET_NAMES[family];
-    const type = DATATYPES[family];
-    for (const [kind, name] of [["set", set], ["map", map]] as const) {
-      const found = objects.map((object) => object["set"] ?? object["map"])
-        .find((object) => isRecord(object) && object["name"] === name);
-      if (!isRecord(found)) return `${kind} ${name} is missing from table inet ${table}`;
-      const isMap = "map" in found;
-      if (
-        found["type"] !== type || isMap !== (kind === "map") || (isMap && found["map"] !== type)
-      ) {
-        const wanted = kind === "set" ? type : `${type} : ${type}`;
-        return `${name} in table inet ${table} is not a ${kind} of type ${wanted}`;
-      }
-    }
-  }
-  return undefined;
-}
-
-/** After how many seconds the kernel forgets an element of a listed set; `Infinity` where it does not. */
-export function timeoutOf(listed: string): number {
-  const [head = ""] = listed.split('"elem"', 1);
-  const [, timeout] = /"timeout":\s*(\d+)/.exec(head) ?? [];
-  // A part of a second is printed as 0, which cannot be worked with.
-  return Number(timeout) || Infinity;
-}
-
-/** The elements of a listed set that the rules fill, and when they were noted. */
-export function* noteElements(listed: string): Generator<KernelNote> {
-  const timeoutS = timeoutOf(listed);
-  for (const [, timed, expires, plain = ""] of matchElements(listed, ELEMENT)) {
-    const fake = toBytes(timed ?? plain);
-    if (fake !== undefined) {
-      yield { fake, ageS: expires === undefined ? 0 : timeoutS - Number(expires) };
-    }
-  }
-}
-
-/** The elements of a listed set as octets. An element that is no single address is left out. */
-export function* setElements(listed: string): Generator<Uint8Array> {
-  for (const [, timed, , plain = ""] of matchElements(listed, ELEMENT)) {
-    const address = toBytes(timed ?? plain);
-    if (address !== undefined) yield address;
-  }
-}
-
-/** The elements of a listed map as octets. */
-export function* mapElements(listed: string): Generator<KernelPair> {
-  for (const [, timed, expires, plain = "", value = ""] of matchElements(listed, PAIR)) {
-    const fake = toBytes(timed ?? plain);
-    const real = toBytes(value);
-    if (fake === undefined || real === undefined) continue;
-    yield { fake, real, ...(expires === undefined ? {} : { expiresS: Number(expires) }) };
-  }
-}
-
-/**
- * An element in what nft lists as JSON: a string, or, where it has a lifetime or a comment, an object
- * `{"elem": {"val": string, …}}`. Lists are not parsed as JSON since the objects of a hundred thousand
- * elements take some hundred megabytes, and nothing in them is ever nested deeper than this.
- */
-const ADDRESS = /"([0-9a-f.:]+)"/;
-const TIMED = RegExp(`"val":\\s*${ADDRESS.source}(?:[^{}]*?"expires":\\s*(\\d+))?`);
-const ELEMENT = RegExp(`${TIMED.source}|(?<=[[,]\\s*)${ADDRESS.source}`, "g");
-/** An array of a key, which is an element as above, and a value. */
-const PAIR = RegExp(
-  `\\[\\s*(?:\\{"elem":\\s*\\{${TIMED.source}(?:[^{}]|\\{[^{}]*\\})*\\}\\s*\\}|${ADDRESS.source})` +
-    `\\s*,\\s*${ADDRESS.source}\\s*\\]`,
-  "g",
-);
-/** Somebody's words, which may look like anything. */
-const COMMENT = /,\s*"comment":\s*"(?:[^"\\]|\\.)*"/g;
-
-/** The matches of an element's pattern behind the list's begin. */
-function* matchElements(listed: string, pattern: RegExp): Generator<RegExpExecArray> {
-  const text = listed.includes('"comment"') ? listed.replaceAll(COMMENT, "") : listed;
-  const begin = text.indexOf('"elem"');
-  if (begin < 0) return;
-  const matcher = new RegExp(pattern);
-  matcher.lastIndex = begin;
-  for (let match = matcher.exec(text); match !== null; match = matcher.exec(text)) yield match;
-}
-
 /** Commands that add or delete elements of a set or map: one, or none without elements. */
 function elements(
   verb: "add" | "delete",
@@ -242,22 +143,4 @@ function toText(bytes: Uint8Array): string {
   let text = view.getUint16(0).toString(16);
   for (let i = 2; i < bytes.length; i += 2) text += ":" + view.getUint16(i).toString(16);
   return text;
-}
-
-function objectsOf(listed: string): Record<string, unknown>[] {
-  const parsed: unknown = JSON.parse(listed);
-  const objects = isRecord(parsed) ? parsed["nftables"] : undefined;
-  return Array.isArray(objects) ? objects.filter(isRecord) : [];
-}
-
-function toBytes(text: string): Uint8Array | undefined {
-  try {
-    return parseAddress(text).bytes;
-  } catch {
-    return undefined;
-  }
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null;
 }
