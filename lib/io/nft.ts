@@ -79,11 +79,7 @@ export class NftProgram {
       this.list(listSetArgs(this.#table, family)),
     ]);
     const timeoutS = Math.min(timeoutOf(map), timeoutOf(set));
-    return {
-      pairs: { [Symbol.iterator]: () => mapElements(map) },
-      reals: { [Symbol.iterator]: () => setElements(set) },
-      timeoutS,
-    };
+    return { pairs: [...mapElements(map)], reals: [...setElements(set)], timeoutS };
   }
 
   /**

@@ -15,6 +15,17 @@ export type Width = 1 | 4;
 /** Octets of a word. */
 export const WORD_LENGTH = 4;
 
+/**
+ * Octets in network order as words, into `to`. By shifts, as a `DataView` on a few octets makes the
+ * runtime give them a buffer of their own, which costs more than all else that is done with them.
+ */
+export function readWords(bytes: Uint8Array, to: Uint32Array): void {
+  for (let i = 0; i < to.length; i++) {
+    const at = i * WORD_LENGTH;
+    to[i] = (bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!;
+  }
+}
+
 /** Addresses of one width by row number. */
 export class Rows {
   readonly width: Width;
@@ -53,9 +64,14 @@ export class Rows {
   /** A row as bytes in network order. */
   toBytes(row: number): Uint8Array {
     const bytes = new Uint8Array(this.width * WORD_LENGTH);
-    const view = new DataView(bytes.buffer);
     const at = row * this.width;
-    for (let i = 0; i < this.width; i++) view.setUint32(i * WORD_LENGTH, this.words[at + i]!);
+    for (let i = 0; i < this.width; i++) {
+      const word = this.words[at + i]!;
+      bytes[i * WORD_LENGTH] = word >>> 24;
+      bytes[i * WORD_LENGTH + 1] = word >>> 16;
+      bytes[i * WORD_LENGTH + 2] = word >>> 8;
+      bytes[i * WORD_LENGTH + 3] = word;
+    }
     return bytes;
   }
 }

@@ -13,7 +13,7 @@
  * @module
  */
 import type { Prefix } from "../address.ts";
-import { type Width, WORD_LENGTH } from "./index.ts";
+import { readWords, type Width, WORD_LENGTH } from "./index.ts";
 import { SipHash } from "./siphash.ts";
 
 const WORD_BITS = WORD_LENGTH * 8;
@@ -38,6 +38,7 @@ export class Pool {
 
   readonly #hash: SipHash;
   readonly #message: Uint8Array;
+  readonly #messageView: DataView;
 
   /**
    * @param prefix with no host bits set; at most /30 for IPv4, /64 for IPv6
@@ -50,6 +51,7 @@ export class Pool {
     this.#prefixMasks = this.#base.map((_, i) => ~maskOf((i + 1) * WORD_BITS - prefix.length));
     this.#hash = new SipHash(key);
     this.#message = new Uint8Array(prefix.bytes.length);
+    this.#messageView = new DataView(this.#message.buffer);
     const bits = offsetBits(prefix);
     this.capacity = capacityOf(prefix);
     this.#lowMask = maskOf(bits);
@@ -82,8 +84,7 @@ export class Pool {
    */
   choose(real: Uint32Array, fake: Uint32Array, isTaken: (fake: Uint32Array) => boolean): void {
     const last = this.width - 1;
-    const view = new DataView(this.#message.buffer);
-    for (let i = 0; i <= last; i++) view.setUint32(i * WORD_LENGTH, real[i]!);
+    for (let i = 0; i <= last; i++) this.#messageView.setUint32(i * WORD_LENGTH, real[i]!);
     this.#hash.hash(this.#message);
     const step = this.#hash.high | 1;
     let low = this.#hash.low;
@@ -111,11 +112,9 @@ function offsetBits({ bytes, length }: Prefix): number {
 
 /** An address as words in network order. */
 export function wordsOf(bytes: Uint8Array): Uint32Array {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return Uint32Array.from(
-    { length: bytes.length / WORD_LENGTH },
-    (_, i) => view.getUint32(i * WORD_LENGTH),
-  );
+  const words = new Uint32Array(bytes.length / WORD_LENGTH);
+  readWords(bytes, words);
+  return words;
 }
 
 /** A word with its lowest `bits` set, none where `bits` is not positive. */

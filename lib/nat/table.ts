@@ -17,7 +17,7 @@
 import { AgeQueue, NONE } from "../age_queue.ts";
 import { ADDRESS_LENGTH, type Family } from "../address.ts";
 import type { Change, ChangeLog, Pair } from "./changes.ts";
-import { RowIndex, Rows, WORD_LENGTH } from "./index.ts";
+import { readWords, RowIndex, Rows, WORD_LENGTH } from "./index.ts";
 import type { Pool } from "./pool.ts";
 
 /** Mappings of one family, living and resting: what a /14 of fakes holds, and about 20 MiB. */
@@ -230,8 +230,8 @@ export class Table {
   adopt({ fake, real }: Pair, nowMs: number, ageMs = 0): boolean {
     if (fake.length !== ADDRESS_LENGTH[this.family] || real.length !== fake.length) return false;
     const { pool } = this.#options;
-    this.#read(viewOf(fake), 0, this.#fake);
-    this.#read(viewOf(real), 0, this.#real);
+    readWords(fake, this.#fake);
+    readWords(real, this.#real);
     if (!pool.contains(this.#fake) || !pool.isUsable(this.#fake)) return false;
     if (pool.contains(this.#real)) return false;
     if (this.#byReal.find(this.#real) !== NONE || this.#isTaken(this.#fake)) return false;
@@ -402,13 +402,13 @@ export class Table {
 
   #findFake(fake: Uint8Array): number {
     if (fake.length !== ADDRESS_LENGTH[this.family]) return NONE;
-    this.#read(viewOf(fake), 0, this.#fake);
+    readWords(fake, this.#fake);
     return this.#byFake.find(this.#fake);
   }
 
   #findReal(real: Uint8Array): number {
     if (real.length !== ADDRESS_LENGTH[this.family]) return NONE;
-    this.#read(viewOf(real), 0, this.#real);
+    readWords(real, this.#real);
     return this.#byReal.find(this.#real);
   }
 
@@ -455,8 +455,4 @@ function grown(from: Float64Array, length: number): Float64Array<ArrayBuffer> {
   const to = new Float64Array(length);
   to.set(from);
   return to;
-}
-
-function viewOf(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { parseAddress } from "../address.ts";
+import { ADDRESS_LENGTH, parseAddress } from "../address.ts";
 import type { Pair } from "../nat/changes.ts";
 import { DATATYPES, FAMILIES, SET_NAMES } from "./script.ts";
 
@@ -114,12 +114,54 @@ function objectsOf(listed: string): Record<string, unknown>[] {
   return Array.isArray(objects) ? objects.filter(isRecord) : [];
 }
 
+/**
+ * The octets of an address as nft writes it (inet_ntop(3)); undefined where it is none. Plain ones are
+ * read here, as the library takes several times as long and dotp may have some hundred thousand to read
+ * before it is ready.
+ */
 function toBytes(text: string): Uint8Array | undefined {
+  if (!text.includes(":")) return ipv4ToBytes(text);
+  if (!text.includes(".")) return ipv6ToBytes(text);
   try {
     return parseAddress(text).bytes;
   } catch {
     return undefined;
   }
+}
+
+function ipv4ToBytes(text: string): Uint8Array | undefined {
+  const bytes = new Uint8Array(ADDRESS_LENGTH[4]);
+  let at = 0;
+  for (const part of text.split(".")) {
+    const octet = Number(part);
+    if (at === bytes.length || !(octet <= 0xff) || String(octet) !== part) return undefined;
+    bytes[at++] = octet;
+  }
+  return at === bytes.length ? bytes : undefined;
+}
+
+function ipv6ToBytes(text: string): Uint8Array | undefined {
+  const bytes = new Uint8Array(ADDRESS_LENGTH[6]);
+  const [head = "", tail, ...more] = text.split("::");
+  const gap = putGroups(bytes, 0, head);
+  if (tail === undefined) return gap === bytes.length ? bytes : undefined;
+  const end = putGroups(bytes, gap, tail);
+  if (more.length > 0 || !(end < bytes.length)) return undefined;
+  const behind = bytes.length - (end - gap);
+  bytes.copyWithin(behind, gap, end);
+  return bytes.fill(0, gap, behind);
+}
+
+/** Writes groups of hexadecimal digits; returns the offset behind them, NaN where they are none. */
+function putGroups(bytes: Uint8Array, start: number, text: string): number {
+  let at = start;
+  for (const group of text === "" ? [] : text.split(":")) {
+    if (group.length < 1 || group.length > 4) return NaN;
+    const value = parseInt(group, 16);
+    bytes[at++] = value >>> 8;
+    bytes[at++] = value;
+  }
+  return at;
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

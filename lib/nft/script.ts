@@ -139,8 +139,9 @@ function joinElement([key, value]: [string, string]): string {
 /** IPv6 groups stand in full: shorter to make than the form of RFC 5952, and nft takes both. */
 function toText(bytes: Uint8Array): string {
   if (bytes.length === 4) return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}`;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  let text = view.getUint16(0).toString(16);
-  for (let i = 2; i < bytes.length; i += 2) text += ":" + view.getUint16(i).toString(16);
+  let text = "";
+  for (let i = 0; i < bytes.length; i += 2) {
+    text += (i === 0 ? "" : ":") + ((bytes[i]! << 8) | bytes[i + 1]!).toString(16);
+  }
   return text;
 }

@@ -1,5 +1,6 @@
 /** What is read of what nft lists. */
 import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
 import { addressToText } from "../../lib/address.ts";
 import {
   mapElements,
@@ -9,6 +10,7 @@ import {
   timeoutOf,
 } from "../../lib/nft/listing.ts";
 import { DATATYPES, FAMILIES, SET_NAMES } from "../../lib/nft/script.ts";
+import { holds } from "../support/property.ts";
 
 const F1 = "198.18.0.1";
 const F2 = "198.18.0.2";
@@ -80,6 +82,35 @@ Deno.test("mapElements() reads pairs, when elements are plain, timed or somethin
     const pairs = [...mapElements(listing("map", elem))];
     assertEquals(pairs.map(({ fake, real }) => [fake, real].map(addressToText)), expected, what);
   }
+});
+
+Deno.test("setElements() reads addresses as the library does, when they are written as nft writes them", () => {
+  holds(
+    "the octets that were printed",
+    fc.property(fc.uint8Array({ minLength: 16, maxLength: 16 }), fc.integer(), (bytes, zeros) => {
+      // Runs of zeros are what the short form is about.
+      const sparse = bytes.map((octet, i) => (zeros >>> (i >>> 1)) & 1 ? 0 : octet);
+      for (const address of [sparse, sparse.slice(0, 4)]) {
+        const text = addressToText(address);
+        assertEquals([...setElements(listing("set", [text]))], [address], text);
+      }
+    }),
+  );
+});
+
+Deno.test("setElements() leaves out what is no address, when it looks much like one", () => {
+  const texts = [
+    "1.2.3.4.",
+    ".1.2.3.4",
+    "1..2.3",
+    "1.2.3.256",
+    "01.2.3.4",
+    "1.2.3.4444",
+    "a.b.c.d",
+  ];
+  texts.push("1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9", "1::2::3", "::1:", ":1::", "12345::", ":::");
+  texts.push("1:2:3:4:5:6:7::8", "::1.2.3.4.5", "::1.2.3", "1:2:3:4:5:6:7:1.2.3.4");
+  for (const text of texts) assertEquals([...setElements(listing("set", [text]))], [], text);
 });
 
 Deno.test("setElements() and mapElements() give nothing, when the JSON is another than expected", () => {
