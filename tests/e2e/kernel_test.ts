@@ -7,6 +7,7 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { encodeQuery } from "../lab/dns.ts";
 import { Address, type Dotp, many4, type Script } from "../lab/lab.ts";
+import type { Visit } from "../lab/protocol.ts";
 import { shareLab, startServers } from "./setup.ts";
 
 /** Any number of names, each with an address of its own. */
@@ -51,31 +52,63 @@ async function assertUnconfiguredNamesWork(): Promise<void> {
   assertEquals(await lab().resolve("n5.many.example.org", "A", { timeoutMs: 1_000 }), [many4(5)]);
 }
 
-/** An `nft` in front of the real one that does what a file says; removed with its directory. */
-async function makeNftStub(): Promise<{
+/** What an nft in front of the real one can do. */
+type NftMode = "pass" | "fail" | "hang" | "die" | "no -i" | "busy" | "refuse one" | "too long";
+
+/** Octets of a transaction from which the stub calls it too long. */
+const TOO_LONG = 200;
+
+/**
+ * An `nft` in front of the real one that does what a file says; removed with its directory. The last
+ * four modes are those of an nft without `-i`, so that each transaction comes as a whole.
+ */
+async function makeNftStub(refused = ""): Promise<{
   env: Record<string, string>;
-  set: (mode: "pass" | "fail" | "hang" | "no -i") => Promise<void>;
+  set: (mode: NftMode) => Promise<void>;
   [Symbol.asyncDispose]: () => Promise<void>;
 }> {
   const directory = await Deno.makeTempDir();
   const path = Deno.env.get("PATH") ?? "";
   const script = `#!/bin/sh
-case "$(cat ${directory}/mode)" in
-  fail) echo "Error: Could not process rule: Out of memory" >&2; exit 1;;
+export PATH="${path}"
+mode=$(cat ${directory}/mode)
+refuse() { echo "Error: $1" >&2; exit 1; }
+case "$mode" in
+  pass) exec nft "$@";;
+  fail) refuse "Could not process rule: Out of memory";;
   hang) exec sleep 1000;;
-  "no -i")
-    case "$1" in -i) echo "nft: interactive CLI not supported in this build" >&2; exit 1;; esac;;
+  die) kill -9 $$;;
 esac
-PATH="${path}" exec nft "$@"
+case "$1" in -i) echo "nft: interactive CLI not supported in this build" >&2; exit 1;; esac
+[ "$1" = -f ] || exec nft "$@"
+script=$(cat)
+case "$mode" in
+  busy) refuse "Could not process rule: Device or resource busy";;
+  "too long") [ \${#script} -gt ${TOO_LONG} ] && refuse "Could not process rule: Message too long";;
+  "refuse one")
+    case "$script" in *"${refused}"*) refuse "Could not process rule: Invalid argument";; esac;;
+esac
+echo "$script" | nft -f -
 `;
   await Deno.writeTextFile(`${directory}/nft`, script, { mode: 0o755 });
-  const set = (mode: string) => Deno.writeTextFile(`${directory}/mode`, mode);
+  const set = (mode: NftMode) => Deno.writeTextFile(`${directory}/mode`, mode);
   await set("pass");
   return {
     env: { PATH: `${directory}:${path}` },
     set,
     [Symbol.asyncDispose]: () => Deno.remove(directory, { recursive: true }),
   };
+}
+
+/** Looks names up, many at once, and fetches through the fake of each at once. */
+function visit(numbers: readonly number[]): Promise<Visit[]> {
+  return lab().client.call("visit", {
+    to: { host: Address.gateway4, port: 53 },
+    queries: numbers.map((n) => encodeQuery(`n${n}.many.example.com`, "A").toHex()),
+    port: 80,
+    atOnce: 50,
+    timeoutMs: 5_000,
+  });
 }
 
 async function signalNft(dotp: Dotp, signal: Deno.Signal): Promise<void> {
@@ -116,21 +149,49 @@ Deno.test("dotp ends an nft that hangs and starts another", async () => {
   assert(!running.some((pid) => stopped.includes(pid)), "the hung nft is still there");
 });
 
-Deno.test("dotp answers SERVFAIL, as long as nft fails, and recovers", async () => {
+for (const mode of ["fail", "die", "busy"] as const) {
+  Deno.test(`dotp answers SERVFAIL, as long as nft does nothing but "${mode}", and recovers`, async () => {
+    await using stub = await makeNftStub();
+    await using dotp = await lab().startDotp({ env: stub.env });
+    const [before, after] = [next(), next()];
+    const { fake } = await ask(before);
+    await stub.set(mode);
+    await signalNft(dotp, "SIGKILL");
+    for (let i = 0; i < 5; i++) assertEquals((await ask(after)).rcode, "SERVFAIL");
+    await assertUnconfiguredNamesWork();
+    const lines = dotp.log.filter((line) => /SERVFAIL/.test(line));
+    assertEquals(lines.length, 1, dotp.log.join("\n"));
+    await stub.set("pass");
+    const { fake: other } = await askUntilWell(after);
+    await assertWorks(after, other);
+    await assertWorks(before, fake);
+  });
+}
+
+Deno.test("dotp goes on with smaller transactions, when nft calls one too long", async () => {
   await using stub = await makeNftStub();
+  await stub.set("too long");
   await using dotp = await lab().startDotp({ env: stub.env });
-  const [before, after] = [next(), next()];
-  const { fake } = await ask(before);
-  await stub.set("fail");
-  await signalNft(dotp, "SIGKILL");
-  for (let i = 0; i < 5; i++) assertEquals((await ask(after)).rcode, "SERVFAIL");
-  await assertUnconfiguredNamesWork();
-  const lines = dotp.log.filter((line) => /SERVFAIL/.test(line));
-  assertEquals(lines.length, 1, dotp.log.join("\n"));
+  const numbers = Array.from({ length: 100 }, next);
+  assertEquals((await visit(numbers)).map(({ at }) => at), numbers.map(many4));
+  assertEquals(dotp.log.filter((line) => /refused/.test(line)), []);
+});
+
+Deno.test("dotp loses the one mapping that nft refuses, when it comes among others", async () => {
+  const numbers = Array.from({ length: 60 }, next);
+  const unwanted = numbers[20] ?? 0;
+  await using stub = await makeNftStub(` : ${many4(unwanted)}`);
+  await stub.set("refuse one");
+  await using _ = await lab().startDotp({ env: stub.env });
+  const visits = await visit(numbers);
+  for (const [index, { rcode, at }] of visits.entries()) {
+    const n = numbers[index] ?? 0;
+    assertEquals([rcode, at], n === unwanted ? ["SERVFAIL", undefined] : ["NOERROR", many4(n)]);
+  }
+  const { maps, sets } = await lab().mappings();
+  assertEquals(new Set(maps.values()), sets);
   await stub.set("pass");
-  const { fake: other } = await askUntilWell(after);
-  await assertWorks(after, other);
-  await assertWorks(before, fake);
+  await assertWorks(unwanted, (await askUntilWell(unwanted)).fake);
 });
 
 Deno.test("dotp answers SERVFAIL, as long as every nft hangs, and recovers", async () => {
@@ -152,14 +213,7 @@ Deno.test("dotp runs an nft for each batch, when nft has no -i", async () => {
   await stub.set("no -i");
   await using dotp = await lab().startDotp({ env: stub.env, more: ["--nat-ttl", "2"] });
   const numbers = Array.from({ length: 50 }, next);
-  const visits = await lab().client.call("visit", {
-    to: { host: Address.gateway4, port: 53 },
-    queries: numbers.map((n) => encodeQuery(`n${n}.many.example.com`, "A").toHex()),
-    port: 80,
-    atOnce: 10,
-    timeoutMs: 5_000,
-  });
-  assertEquals(visits.map(({ at }) => at), numbers.map(many4));
+  assertEquals((await visit(numbers)).map(({ at }) => at), numbers.map(many4));
   await lab().mappingsBecome("expiry", ({ maps }) => maps.size === 0);
   assertEquals(await dotp.nftProcesses(), []);
 });

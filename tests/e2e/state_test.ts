@@ -109,6 +109,34 @@ Deno.test("dotp repairs halves of mappings, when it finds them at its start", as
   assertEquals([...sets], ["10.0.0.20"]);
 });
 
+Deno.test("dotp gives the same fakes and leaves no half, when it is killed amid batches", async () => {
+  const given = new Map<number, string>();
+  for (const killedAfter of [1, 20, 60, 130]) {
+    const dotp = await lab().startDotp();
+    const numbers = [...given.keys(), ...Array.from({ length: 150 }, next)];
+    let isKilled = false;
+    let fresh = 0;
+    await Promise.all(numbers.map(async (n) => {
+      const reply = await lab().tryQuery(`n${n}.many.example.com`, "A", { timeoutMs: 1_000 });
+      const fake = reply?.message.answers[0]?.data;
+      if (fake === undefined) return;
+      assertEquals(String(fake), given.get(n) ?? String(fake));
+      if (!given.has(n)) fresh++;
+      given.set(n, String(fake));
+      if (fresh < killedAfter || isKilled) return;
+      isKilled = true;
+      await dotp.stop("SIGKILL");
+    }));
+    assert(isKilled, `${fresh} of ${numbers.length} were answered`);
+    await using _ = await lab().startDotp();
+    const { maps, sets } = await lab().mappings();
+    assertEquals(new Set(maps.values()), sets);
+    for (const [n, fake] of given) {
+      assertEquals([fake, maps.get(fake)], [await fakeOf(n), many4(n)]);
+    }
+  }
+});
+
 Deno.test("dotp keeps a mapping that carries traffic, and lets it expire afterwards", async () => {
   await using _ = await lab().startDotp({ more: SHORT });
   const [used, idle] = [next(), next()];
