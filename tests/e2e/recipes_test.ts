@@ -107,9 +107,13 @@ Deno.test("the recipe's resolver denies the canaries and forwards the rest, behi
       await using _ = await lab().startDotp({ args: [...args, ...upstream] });
       const [, ...denied] = values(shown, "address")[0]?.split("/").slice(0, -1) ?? [];
       assertEquals(denied[0], "use-application-dns.net");
-      for (const name of [...denied, `_dns.${denied.at(-1)}`]) {
-        const { message } = await lab().query(name, "A");
-        assertEquals(message.rcode, "NXDOMAIN", name);
+      const discovery = "_dns.resolver.arpa";
+      assert(denied.some((name) => discovery.endsWith(`.${name}`)));
+      for (const name of [...denied, discovery]) {
+        for (const type of ["A", "AAAA", "SVCB"]) {
+          const { message } = await lab().query(name, type);
+          assertEquals(message.rcode, "NXDOMAIN", `${name} ${type}`);
+        }
       }
       const asked = lab().server.queries.length;
       for (let i = 0; i < 2; i++) {
