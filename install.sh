@@ -51,7 +51,8 @@ usage() {
 Usage: install.sh --host ADDRESS --upstream-host ADDRESS [-d DOMAIN]... [options]
        install.sh --uninstall | --purge
 
-Installs or upgrades dotp: the program, its nftables rules, its settings and a systemd service.
+Installs or upgrades dotp: the program, its nftables rules, its settings, a systemd service, the
+man page dotp(8) and completions for bash, zsh and fish.
 An upgrade needs no options: it keeps what /etc/dotp/dotp.env says.
 
 Where dotp comes from:
@@ -234,6 +235,12 @@ set_places() {
 	/usr | /usr/local) unit_file=$prefix/lib/systemd/system/$UNIT ;;
 	*) unit_file=/etc/systemd/system/$UNIT ;;
 	esac
+	# Where man and the shells look by themselves.
+	share=$prefix/share
+	man_page=$share/man/man8/dotp.8
+	bash_completion=$share/bash-completion/completions/dotp
+	zsh_completion=$share/zsh/site-functions/_dotp
+	fish_completion=$share/fish/vendor_completions.d/dotp.fish
 	# The checkout this script lies in; none where it came through a pipe.
 	checkout=''
 	case $0 in
@@ -769,17 +776,40 @@ get_rules() {
 	mv "$work/rules.nft.made" "$work/rules.nft"
 }
 
+# Makes a copy of the program that can be run before anything is installed.
+copy_to_try() {
+	if is_foreign "$work/dotp"; then return; fi
+	cp "$work/dotp" "$work/dotp.try"
+	# Deno may not be where the program will look for it yet.
+	if [ -n "${deno_now-}" ]; then
+		sed "2s|exec $deno |exec $deno_now |" "$work/dotp" >"$work/dotp.try"
+	fi
+	chmod 755 "$work/dotp.try"
+}
+
+# Whether a file is an executable (ELF) for another machine; a shell would take it for a script.
+is_foreign() {
+	case $(od -An -v -tx1 -N20 "$1" | tr -d ' \n') in
+	7f454c46*3e00) [ "$machine" != x86_64 ] ;;
+	7f454c46*b700) [ "$machine" != aarch64 ] ;;
+	7f454c46*) return 0 ;;
+	*) return 1 ;;
+	esac
+}
+
+# Runs the copy, without a trace in a home.
+try_program() {
+	if [ ! -f "$work/dotp.try" ]; then
+		printf 'it is for another processor\n' >&2
+		return 1
+	fi
+	DENO_DIR=$work/deno-cache "$work/dotp.try" "$@" </dev/null
+}
+
 # What was fetched must work here, before anything of it is installed.
 check_program() {
 	if [ -n "$DESTDIR" ] || [ "$dry_run" = yes ]; then return; fi
-	chmod 755 "$work/dotp"
-	cp "$work/dotp" "$work/dotp.try"
-	# Deno may not be where the program will look for it yet.
-	if [ -n "${deno_file-}" ]; then
-		sed "2s|exec $deno |exec $deno_file |" "$work/dotp" >"$work/dotp.try"
-		chmod 755 "$deno_file"
-	fi
-	said=$("$work/dotp.try" --version 2>&1 </dev/null) || said="it does not run: $said"
+	said=$(try_program --version 2>&1) || said="it does not run: $said"
 	case $said in
 	'dotp '*) ;;
 	*'ermission denied'*) fail "programs in $work may not be started: set TMPDIR to where they may" ;;
@@ -790,6 +820,32 @@ check_program() {
 	rules=$work/rules.nft
 	if is_edited rules.nft; then rules=$RULES_FILE; fi
 	said=$(nft -c -f "$rules" 2>&1) || fail "nft does not take ${rules#"$work"/}: $(first_line "$said")"
+}
+
+# The man page and the completions, as this very program prints them. A package may be made of one that
+# cannot be run here; it goes without them.
+write_pages() {
+	has_pages=yes
+	# It was only said what would be done: there is no program, or no Deno that runs it.
+	if [ ! -f "$work/dotp" ] ||
+		{ [ "$dry_run" = yes ] && [ -n "${deno-}" ] && [ -z "$deno_now" ]; }; then
+		return
+	fi
+	if write_page manual manual && write_page bash completions bash &&
+		write_page zsh completions zsh && write_page fish completions fish; then
+		return
+	fi
+	has_pages=no
+	said=$(first_line "$(cat "$work/said")")
+	say "leave out the man page and the completions: this dotp cannot be run here to print them" \
+		"(${said:-it prints nothing})"
+}
+
+# NAME ARGUMENT...
+write_page() {
+	page=$work/page.$1
+	shift
+	try_program "$@" >"$page" 2>"$work/said" && [ -s "$page" ]
 }
 
 write_env() {
@@ -902,7 +958,9 @@ install_dotp() {
 	get_program
 	write_env
 	write_unit
+	if [ -f "$work/dotp" ]; then copy_to_try; fi
 	check_program
+	write_pages
 	install_files
 	if [ -n "$DESTDIR" ]; then
 		if [ "$start" = yes ]; then say "the service is not started: DESTDIR is set"; fi
@@ -919,8 +977,34 @@ install_files() {
 	put_config rules.nft "$rules_option"
 	put_config dotp.env "$env_option"
 	put_file 644 "$work/$UNIT" "$unit_file"
+	if [ "$has_pages" = yes ]; then install_pages; fi
 	record prefix "$prefix"
 }
+
+install_pages() {
+	was_changed=$changed
+	made=$(recorded made)
+	put_page manual "$man_page"
+	put_page bash "$bash_completion"
+	put_page zsh "$zsh_completion"
+	put_page fish "$fish_completion"
+	record made "$(words "$made" | sort -u | tr '\n' ' ' | sed 's/ $//')"
+	# The service has no use for them.
+	changed=$was_changed
+}
+
+# NAME TARGET; notes which directories are made for it, as those of man and the shells may be there.
+put_page() {
+	directory=${2%/*}
+	while [ -n "$directory" ] && [ ! -d "$DESTDIR$directory" ]; do
+		made="$made $directory"
+		directory=${directory%/*}
+	done
+	put_file 644 "$work/page.$1" "$2"
+}
+
+# A line for each word.
+words() { printf '%s\n' "$1" | tr ' ' '\n' | sed '/^$/d'; }
 
 install_deno() {
 	# An own Deno that was found in its place is there already.
@@ -1063,7 +1147,11 @@ uninstall_dotp() {
 	if [ -z "$DESTDIR" ]; then stop_dotp; fi
 	had_unit=no
 	if [ -f "$DESTDIR$unit_file" ]; then had_unit=yes; fi
-	for each in "$program" "$own_deno" "$unit_file"; do remove "$each"; done
+	for each in "$program" "$own_deno" "$unit_file" "$man_page" "$bash_completion" "$zsh_completion" \
+		"$fish_completion"; do
+		remove "$each"
+	done
+	made=$(recorded made)
 	remove "/etc/systemd/system/multi-user.target.wants/$UNIT"
 	if [ -z "$DESTDIR" ]; then
 		if has nft && is_loaded && step "delete the table inet dotp"; then
@@ -1079,6 +1167,10 @@ uninstall_dotp() {
 		remove_all "$ETC"
 	elif [ -d "$DESTDIR$ETC" ]; then
 		say "keep $ETC: --purge removes it too"
+	fi
+	# Those below others first. One that holds something else now stays.
+	if [ "$dry_run" = no ]; then
+		for each in $(words "$made" | sort -r); do rmdir "$DESTDIR$each" 2>/dev/null || :; done
 	fi
 	for each in "$library" "$prefix/bin" "${unit_file%/*}" "$prefix/lib" \
 		/etc/systemd/system/multi-user.target.wants /etc; do

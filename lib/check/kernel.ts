@@ -81,8 +81,7 @@ export function judgeReversePath(settingsSeen: Seen, rulesSeen: Seen): Finding[]
       "rp_filter",
       `reverse path filtering is strict on ${names}: answers to what policy routing sends ` +
         "through another interface, such as a tunnel, are dropped",
-      `sysctl -w net.ipv4.conf.NAME.rp_filter=2 for the interface they come in on` +
-        (forAll === STRICT ? ", and for all" : ""),
+      "sysctl -w net.ipv4.conf.NAME.rp_filter=2 for the interface they come in on",
     ),
   ];
 }

@@ -41,9 +41,12 @@ interface Reached {
 
 /** What nft's complaint means for an admin. */
 export function nftProblem(table: string, message: string): Finding {
-  if (/cannot be started/.test(message)) {
+  if (/^nft is not there/.test(message)) {
     const advice = "install it (apt-get install nftables) or add it to PATH";
-    return error("nft", "nft cannot be started", advice);
+    return error("nft", "nft is not there", advice);
+  }
+  if (/^nft cannot be started/.test(message)) {
+    return error("nft", message, "see to it that dotp's user may execute it");
   }
   if (/not permitted|Permission denied/.test(message)) {
     return error("nft", "nft is not permitted", "run dotp as root or with CAP_NET_ADMIN");

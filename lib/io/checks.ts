@@ -14,6 +14,7 @@ import { FAMILIES, probeScript } from "../nft/script.ts";
 import { log } from "./log.ts";
 import { lookAround } from "./look.ts";
 import type { NftProgram } from "./nft.ts";
+import { leaveToRun } from "./program.ts";
 
 /** Why dotp cannot start, and what would mend it, in one line. */
 export class StartError extends Error {
@@ -26,20 +27,20 @@ export class StartError extends Error {
  * @throws {StartError}
  */
 export async function checkPermissions(config: Config): Promise<void> {
-  const needed: [Deno.PermissionDescriptor, string][] = [
-    [{ name: "net" }, "--allow-net"],
-    [{ name: "run", command: "nft" }, "--allow-run"],
-  ];
+  const needed: [Deno.PermissionDescriptor, string][] = [[{ name: "net" }, "--allow-net"]];
   if (config.pidFile !== undefined) {
     needed.push([{ name: "write", path: config.pidFile }, `--allow-write=${config.pidFile}`]);
   }
   for (const [descriptor, flag] of needed) {
     const { state } = await Deno.permissions.query(descriptor);
-    if (state === "granted") continue;
-    // A program that is named in --allow-run and not installed is not granted either.
-    const or = descriptor.name === "run" ? ", or install nft (apt-get install nftables)" : "";
-    throw new StartError(`Deno does not let dotp do its work: start it with deno run ${flag}${or}`);
+    if (state !== "granted") throw withheld(flag);
   }
+  // Where it is missing its first start tells.
+  if (await leaveToRun("nft") === "withheld") throw withheld("--allow-run");
+}
+
+function withheld(flag: string): StartError {
+  return new StartError(`Deno does not let dotp do its work: start it with deno run ${flag}`);
 }
 
 /**

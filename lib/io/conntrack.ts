@@ -5,15 +5,14 @@
  * @module
  */
 import { forgetArgs } from "../nft/script.ts";
-import { runProgram } from "./program.ts";
+import { leaveToRun, runProgram } from "./program.ts";
 
 /** How long conntrack may take over one batch. */
 const TIMEOUT_MS = 3_000;
 
 /** Whether dotp may run conntrack and can. */
 export async function hasConntrack(): Promise<boolean> {
-  const { state } = await Deno.permissions.query({ name: "run", command: "conntrack" });
-  if (state !== "granted") return false;
+  if (await leaveToRun("conntrack") !== "granted") return false;
   try {
     return (await runProgram("conntrack", ["--version"], "", TIMEOUT_MS)).success;
   } catch {

@@ -13,6 +13,7 @@ import { routeArgs } from "../check/network.ts";
 import type { Surroundings } from "../check/surroundings.ts";
 import type { Config } from "../config.ts";
 import { FAMILIES } from "../nft/script.ts";
+import { leaveToRun, startProblem } from "./program.ts";
 
 /** How long a program may take before it is ended. */
 const PROGRAM_TIMEOUT_MS = 3_000;
@@ -46,12 +47,11 @@ export async function capture(
   signal: AbortSignal,
   mayFail = false,
 ): Promise<Seen> {
-  const { state } = await Deno.permissions.query({ name: "run", command: program });
-  if (state !== "granted") {
-    // A program that is named in --allow-run and not installed is not granted either.
-    const problem = `${program} is not there, or Deno does not let dotp run it: install it, or ` +
-      `add it to --allow-run`;
-    return { problem };
+  const missing = { problem: `${program} is not there: install it or add it to PATH` };
+  const leave = await leaveToRun(program);
+  if (leave === "missing") return missing;
+  if (leave === "withheld") {
+    return { problem: `Deno does not let dotp run ${program}: add it to --allow-run` };
   }
   try {
     const child = new Deno.Command(program, {
@@ -73,8 +73,8 @@ export async function capture(
     return { problem: `${program} fails: ${why}` };
   } catch (error) {
     return error instanceof Deno.errors.NotFound
-      ? { problem: `${program} is not there: install it or add it to PATH` }
-      : { problem: `${program} cannot be started: ${(error as Error).message}` };
+      ? missing
+      : { problem: startProblem(program, error) };
   }
 }
 

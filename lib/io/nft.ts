@@ -28,7 +28,7 @@ import {
   listTableArgs,
   type NoteSet,
 } from "../nft/script.ts";
-import { ENVIRONMENT, runProgram } from "./program.ts";
+import { ENVIRONMENT, runProgram, startProblem } from "./program.ts";
 
 /** How long nft may take over one transaction before it is ended. */
 export const TRANSACTION_TIMEOUT_MS = 3_000;
@@ -56,10 +56,13 @@ export class NftProgram {
   async run(script: string, size: number): Promise<NftResult> {
     if (size >= OWN_PROCESS_MIN || !this.#hasShell) return await this.#runAlone(script);
     if (this.#shell === undefined || this.#shell.isSpent) {
-      this.#shell?.close();
-      this.#shell = NftShell.start();
+      this.close();
+      try {
+        this.#shell = NftShell.start();
+      } catch (error) {
+        return unavailable(startProblem("nft", error));
+      }
     }
-    if (this.#shell === undefined) return unavailable(CANNOT_START);
     const result = await this.#shell.run(script);
     if (result.kind !== "unavailable") return result;
     this.#hasShell = !this.#shell.isUnsupported;
@@ -124,8 +127,6 @@ export class NftProgram {
   }
 }
 
-const CANNOT_START = "nft cannot be started";
-
 /** A running `nft -i`, given one line after the other. */
 class NftShell {
   readonly #child: Deno.ChildProcess;
@@ -143,20 +144,20 @@ class NftShell {
     this.#reader = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
   }
 
-  /** Starts one; undefined where it cannot be started. */
-  static start(): NftShell | undefined {
-    try {
-      const command = new Deno.Command("nft", {
-        args: ["-i"],
-        env: ENVIRONMENT,
-        stdin: "piped",
-        stdout: "null",
-        stderr: "piped",
-      });
-      return new NftShell(command.spawn());
-    } catch {
-      return undefined;
-    }
+  /**
+   * Starts one.
+   *
+   * @throws {Error} as `Deno.Command`
+   */
+  static start(): NftShell {
+    const command = new Deno.Command("nft", {
+      args: ["-i"],
+      env: ENVIRONMENT,
+      stdin: "piped",
+      stdout: "null",
+      stderr: "piped",
+    });
+    return new NftShell(command.spawn());
   }
 
   /** Whether it has been given so much that another should take over. */

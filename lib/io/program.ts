@@ -7,12 +7,41 @@
 /** The locale for messages that are read, and no home where a history could be. */
 export const ENVIRONMENT = { LC_ALL: "C", HOME: "/nonexistent" };
 
+/**
+ * A variable that changes nothing here. Deno starts no program with one of its kind (`LD_*`) unless all
+ * may be run.
+ */
+const REFUSED_VARIABLE = { LD_BIND_NOW: "1" };
+
 /** Programs that have not ended yet. */
 const running = new Set<Deno.ChildProcess>();
 
 /** Ends every program that is still at work, so that none outlives dotp. */
 export function endPrograms(): void {
   for (const child of running) end(child);
+}
+
+/**
+ * Whether Deno lets dotp run a program. One that is named in `--allow-run=` and not installed is not
+ * granted either; that is told apart here, without anybody being asked. What is granted to everything
+ * may be missing too.
+ */
+export async function leaveToRun(name: string): Promise<"granted" | "withheld" | "missing"> {
+  const { state } = await Deno.permissions.query({ name: "run", command: name });
+  if (state === "granted") return "granted";
+  try {
+    // Deno looks for the program first. Then it refuses the variable, before it would ask for leave.
+    new Deno.Command(name, { env: REFUSED_VARIABLE, stdin: "null" }).spawn().kill("SIGKILL");
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return "missing";
+  }
+  return "withheld";
+}
+
+/** Why a program cannot be started, in words that begin with its name. */
+export function startProblem(name: string, error: unknown): string {
+  if (error instanceof Deno.errors.NotFound) return `${name} is not there`;
+  return `${name} cannot be started: ${(error as Error).message}`;
 }
 
 /** What a finished program said. */
@@ -75,7 +104,7 @@ function spawn(name: string, args: readonly string[], hasInput: boolean): Deno.C
   try {
     return command.spawn();
   } catch (error) {
-    throw new Error(`${name} cannot be started: ${(error as Error).message}`, { cause: error });
+    throw new Error(startProblem(name, error), { cause: error });
   }
 }
 

@@ -167,7 +167,8 @@ Deno.test("judgeSets() names what is missing or of another type, when something 
 Deno.test("nftProblem() says what to do, when nft complains", () => {
   for (
     const [message, expected] of [
-      ["nft cannot be started: no such file", /^error nft cannot be started: install it/],
+      ["nft is not there", /^error nft is not there: install it .*PATH$/],
+      ["nft cannot be started: Permission denied", /^error .*: Permission denied: .* execute it$/],
       ["Operation not permitted (you must be root)", /^error nft is not permitted: .*CAP_NET/],
       ["No such file or directory", /^error table inet dotp is missing: load it/],
       ["Device or resource busy", /^error nft does not work with table inet dotp: Device or/],

@@ -36,6 +36,7 @@ interface Options {
   env?: Record<string, string>;
   before?: string[];
   without?: string;
+  permissions?: string[];
 }
 
 function args({ host, port, prefix4, upstream, more }: Options): string[] {
@@ -47,12 +48,13 @@ function args({ host, port, prefix4, upstream, more }: Options): string[] {
 }
 
 function check(options: Options = {}): Promise<Checked> {
-  const { env, before, without } = options;
+  const { env, before, without, permissions } = options;
   return lab().runDotp({
     args: args(options),
     ...env && { env },
     ...before && { before },
     ...without && { without },
+    ...permissions && { permissions },
   });
 }
 
@@ -267,11 +269,13 @@ Deno.test("check() ends with 2 and says what it lacks, when nft or a permission 
   const noRights = await check({ port, before: unprivileged });
   assertFound(noRights, /^error +nft is not permitted: run dotp as root or/, "no rights");
   const noNft = await check({ env: { PATH: await pathOf("ip", "grep") } });
-  assertFound(noNft, /^error +.*nft.* install/, "no nft");
+  assertFound(noNft, /^error +nft is not there: install it/, "no nft");
   // A build has its permissions in it.
   if (Deno.env.has("DOTP_BIN")) return;
   const asked = await check({ without: "--allow-run" });
-  assertFound(asked, /^error +Deno does not let dotp do its work: .*--allow-run/, "no leave");
+  assertFound(asked, /^error +Deno does not let dotp do its work: .*--allow-run:/, "no leave");
+  const some = await check({ without: "--allow-run", permissions: ["--allow-run=nft,ip"] });
+  assertFound(some, /^warning .*settings: Deno does not let dotp run grep: add it to/, "few");
 });
 
 Deno.test("check() says what it could not see, when a program is missing", async () => {

@@ -159,8 +159,10 @@ Deno.test("main() ends with 1 and says how to mend it, when it cannot start", as
   const cases: [string, Options, RegExp, { env?: Record<string, string>; before?: string[] }?][] = [
     ["port taken", { "--port": "5353" }, /5353.*taken/],
     ["not ours", { "--host": "192.0.2.99" }, /192\.0\.2\.99/],
-    ["no nft", {}, /nft.*install/, { env: { PATH: "/nonexistent" } }],
-    ["no rights", { "--port": "5454" }, /nft.*(root|CAP_NET_ADMIN)/, { before: unprivileged }],
+    ["no nft", {}, /: nft is not there: install it/, { env: { PATH: "/nonexistent" } }],
+    ["no rights", { "--port": "5454" }, /nft is not permitted: .*NET_ADMIN/, {
+      before: unprivileged,
+    }],
     ["no rights to the port", {}, /(root|CAP_NET)/, { before: unprivileged }],
     ["no table", { "--table": "nosuch" }, /nosuch.*rules\.nft/],
     ["no set", { "--table": "lacking" }, /nat_addr6.*rules\.nft/],
@@ -199,6 +201,32 @@ Deno.test({
       assertEquals(code, 1, stderr);
       assertOneLine(stdout, stderr);
       assertStringIncludes(stderr, missing);
+    }
+  },
+});
+
+Deno.test({
+  name: "main() tells a missing nft from one that Deno withholds, when few programs are granted",
+  ignore: DOTP_BIN !== undefined,
+  fn: async () => {
+    const nowhere = { PATH: "/nonexistent" };
+    for (
+      const [granted, env, expected] of [
+        ["--allow-run=nft", nowhere, /^dotp: nft is not there: install it/],
+        ["--allow-run=ip", nowhere, /^dotp: nft is not there: install it/],
+        ["--allow-run=ip", {}, /^dotp: Deno does not let dotp .* --allow-run$/],
+      ] as const
+    ) {
+      const { code, stdout, stderr } = await lab().runDotp({
+        args: args({}),
+        without: "--allow-run",
+        permissions: [granted],
+        env,
+      });
+      // Deno itself tells first what it has not found.
+      const [line = ""] = stderr.split("\n").filter((each) => !each.startsWith("Info "));
+      assertEquals([code, stdout], [1, ""], stderr);
+      assertMatch(line, expected);
     }
   },
 });

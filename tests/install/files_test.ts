@@ -1,7 +1,7 @@
 /** What install.sh does to files: once, twice, over what was edited, not at all, and back. */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { ADDRESSES, CHECKOUT, Path, Staging } from "./staging.ts";
+import { ADDRESSES, CHECKOUT, PAGES, Path, Staging } from "./staging.ts";
 
 Deno.test("an install is these files, each with its mode", async () => {
   using staging = new Staging();
@@ -14,8 +14,9 @@ Deno.test("an install is these files, each with its mode", async () => {
     [Path.env]: "644",
     [Path.state]: "644",
     [Path.unit]: "644",
+    ...Object.fromEntries(PAGES.map((path) => [path, "644"])),
   });
-  for (const path of [Path.program, Path.rules, Path.env, Path.unit]) {
+  for (const path of [Path.program, Path.rules, Path.env, Path.unit, ...PAGES]) {
     assertStringIncludes(stdout, `install ${path}\n`);
   }
   assertStringIncludes(stdout, "the service is not started: DESTDIR is set\n");
@@ -140,7 +141,7 @@ Deno.test("a mistake in dotp.env is one line and status 1", async () => {
 
 Deno.test("--dry-run prints each step and does none", async () => {
   using staging = new Staging();
-  const steps = [Path.program, Path.rules, Path.env, Path.unit];
+  const steps = [Path.program, Path.rules, Path.env, Path.unit, ...PAGES];
   const first = await staging.install([...ADDRESSES, "--dry-run"]);
   assertEquals(first.stdout, steps.map((path) => `would install ${path}\n`).join(""));
   assertEquals(staging.tree(), {});
@@ -150,11 +151,12 @@ Deno.test("--dry-run prints each step and does none", async () => {
   staging.program("out/dotp", "echo dotp 0.0.2");
   const upgrade = await staging.install(["--dry-run", "-p", "5353"]);
   const would = upgrade.stdout.split("\n").filter((line) => line.startsWith("would"));
-  assertEquals(would, [Path.program, Path.env].map((path) => `would install ${path}`));
+  const changed = [Path.program, Path.env, ...PAGES];
+  assertEquals(would, changed.map((path) => `would install ${path}`));
   assertEquals(staging.tree(), installed);
 
   const removal = await staging.run(["--purge", "--dry-run"]);
-  const removed = [Path.program, Path.unit, "/etc/dotp"];
+  const removed = [Path.program, Path.unit, ...PAGES, "/etc/dotp"];
   assertEquals(removal.stdout, removed.map((path) => `would remove ${path}\n`).join(""));
   assertEquals(staging.tree(), installed);
   assertEquals([...Deno.readDirSync(staging.temporary())], []);
@@ -178,6 +180,65 @@ Deno.test("--uninstall leaves the configuration, --purge nothing", async () => {
   assertEquals(staging.tree(), {});
   const { code, stdout: nothing } = await staging.run(["--purge"]);
   assertEquals({ code, nothing }, { code: 0, nothing: "" });
+});
+
+Deno.test("the man page and the completions are what the installed program prints", async () => {
+  using staging = new Staging();
+  await staging.install(ADDRESSES);
+  assertEquals(PAGES.map((path) => staging.read(path)), [
+    "dotp 0.0.1 manual\n",
+    "dotp 0.0.1 completions bash\n",
+    "dotp 0.0.1 completions zsh\n",
+    "dotp 0.0.1 completions fish\n",
+  ]);
+  staging.program("out/dotp", 'echo dotp 0.0.2 "$@"');
+  await staging.install();
+  assertEquals(staging.read(Path.manual), "dotp 0.0.2 manual\n");
+});
+
+Deno.test("a program that cannot print them here is installed without them", async () => {
+  // e_machine of SPARC V9, the rest as in any executable; a shell would run what follows.
+  const foreign = "\x7fELF\x02\x01\x01".padEnd(16, "\0") + "\x02\0\x2b\0\n";
+  for (
+    const [text, why] of [
+      [`${foreign}echo run >&2\n`, "it is for another processor"],
+      ["#!/nonexistent/deno\n", "[^\n]+"],
+      ["#!/bin/sh\necho 'dotp: no such command' >&2; exit 2\n", "dotp: no such command"],
+      ["#!/bin/sh\n", "it prints nothing"],
+    ] as const
+  ) {
+    using staging = new Staging();
+    Deno.writeTextFileSync(staging.binary, text);
+    const { stdout, stderr } = await staging.install(ADDRESSES);
+    assertEquals(stderr, "");
+    assertMatch(
+      stdout,
+      new RegExp(
+        `^leave out the man page and the completions: this dotp cannot be run here to print them \\(${why}\\)$`,
+        "m",
+      ),
+    );
+    assertEquals(staging.read(Path.program), text);
+    assertEquals(Object.keys(staging.tree()).filter((path) => path.includes("share")), []);
+    assertEquals([...Deno.readDirSync(staging.temporary())], []);
+  }
+});
+
+Deno.test("--uninstall leaves what others have beside the man page and the completions", async () => {
+  using staging = new Staging();
+  // An empty directory that was there, and one that somebody uses since.
+  const zsh = Path.zsh.slice(0, Path.zsh.lastIndexOf("/"));
+  const other = "/usr/local/share/man/man8/other.8";
+  Deno.mkdirSync(`${staging.destination}${zsh}`, { recursive: true });
+  await staging.install(ADDRESSES);
+  await staging.install();
+  staging.write(`destination${other}`, "");
+  await staging.run(["--purge"]);
+  const files = Object.keys(staging.tree()).filter((path) => path.startsWith("/usr/local/share/"));
+  assertEquals(files, [
+    ...["/usr/local/share/man", "/usr/local/share/man/man8", other],
+    ...["/usr/local/share/zsh", zsh],
+  ]);
 });
 
 Deno.test("a file that cannot be written leaves the one before, whole", async () => {

@@ -14,7 +14,7 @@ import { Address, isFake, real4, real6 } from "../lab/lab.ts";
 import type { Process } from "../lab/host.ts";
 import { address, answer } from "../e2e/setup.ts";
 import { DENO, Machine, type MachineOptions } from "./machine.ts";
-import { Path } from "./staging.ts";
+import { PAGES, Path } from "./staging.ts";
 import { Unit, variablesOf } from "./unit.ts";
 
 const ADDRESSES = ["--host", Address.gateway4, "--upstream-host", Address.upstream4];
@@ -191,9 +191,11 @@ Deno.test("--dry-run prints each step and does none", async () => {
   assertEquals(code, 0);
   assertEquals(
     stdout,
-    ["build dist/dotp in /opt/source", `install ${Path.program}`, `install ${Path.rules}`]
-      .concat([`install ${Path.env}`, `install ${Path.unit}`, `load ${Path.rules}`])
-      .map((step) => `would ${step}\n`).join(""),
+    [
+      "build dist/dotp in /opt/source",
+      ...[Path.program, Path.rules, Path.env, Path.unit, ...PAGES].map((path) => `install ${path}`),
+      `load ${Path.rules}`,
+    ].map((step) => `would ${step}\n`).join(""),
   );
   assertEquals(machine.tree(), before);
   assertEquals(await machine.hasTable(), false);
@@ -211,6 +213,15 @@ Deno.test("install.sh --from-source installs this checkout and loads the table",
   assertEquals(Object.keys(machine.tree()).filter((path) => path.includes("lib/dotp")), []);
   const version = await machine.run([Path.program, "--version"]);
   assertMatch(version.stdout, /^dotp \d/);
+});
+
+Deno.test("the man page and the completions are those of the installed dotp", async () => {
+  const commands = [["manual"], ...["bash", "zsh", "fish"].map((shell) => ["completions", shell])];
+  for (const [i, command] of commands.entries()) {
+    const { stdout } = await machine.run([Path.program, ...command]);
+    assertEquals(machine.read(PAGES[i] ?? ""), stdout);
+  }
+  assertMatch(machine.read(Path.manual), /^\.TH DOTP 8 /);
 });
 
 Deno.test("the service works, as a user with two capabilities", async () => {

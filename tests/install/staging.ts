@@ -37,15 +37,22 @@ export const Path = {
   env: "/etc/dotp/dotp.env",
   rules: "/etc/dotp/rules.nft",
   state: "/etc/dotp/.installed",
+  manual: "/usr/local/share/man/man8/dotp.8",
+  bash: "/usr/local/share/bash-completion/completions/dotp",
+  zsh: "/usr/local/share/zsh/site-functions/_dotp",
+  fish: "/usr/local/share/fish/vendor_completions.d/dotp.fish",
 } as const;
+
+/** What the program itself prints, in the order in which it is installed. */
+export const PAGES = [Path.manual, Path.bash, Path.zsh, Path.fish];
 
 /** A directory with a staging root in it, and with what a run may use. */
 export class Staging implements Disposable {
   readonly root: string = Deno.makeTempDirSync({ prefix: "dotp-install-" });
   /** What DESTDIR is. */
   readonly destination: string = `${this.root}/destination`;
-  /** A program to install. */
-  readonly binary: string = this.program("out/dotp", "echo dotp 0.0.1");
+  /** A program to install; it prints its name, its version and what it is asked for. */
+  readonly binary: string = this.program("out/dotp", 'echo dotp 0.0.1 "$@"');
 
   /** Writes a shell script that can be run, and returns its path. */
   program(path: string, text: string): string {

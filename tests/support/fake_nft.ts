@@ -189,7 +189,7 @@ export class FakeNft implements Nft {
     this.reads++;
     await this.#enter();
     this.#running--;
-    if (this.state !== "up") throw new Error("nft cannot be started");
+    if (this.state !== "up") throw new Error("nft is not there");
     const { set, map } = NAMES[family];
     const { timeoutS } = this.kernel;
     const pairs = Array.from(this.kernel.elements(map), ([fake, real]) => ({
