@@ -52,7 +52,9 @@ export async function makeNat(config: Config, nft: NftProgram): Promise<Nat> {
       run: (script, size) => nft.run(script, size),
       read: (family) => nft.read(family),
       forget: (fakes) =>
-        forgetConnections(fakes).catch((error) => report(`conntrack: ${error.message}`)),
+        forgetConnections(fakes, config.prefixes).catch((error) =>
+          report(`conntrack: ${error.message}`)
+        ),
     },
     table: config.table,
     log: changes,

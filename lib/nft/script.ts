@@ -9,7 +9,7 @@
  *
  * @module
  */
-import { type Family, parseAddress } from "../address.ts";
+import { type Family, parseAddress, type Prefix, prefixToText } from "../address.ts";
 import type { Change, Pair } from "../nat/changes.ts";
 
 /**
@@ -107,6 +107,20 @@ export function listNotesArgs(table: string, family: Family, notes: NoteSet): st
 /** The arguments with which `conntrack` forgets the connections to a fake; also a line of its file. */
 export function forgetArgs(fake: Uint8Array): string[] {
   return ["-D", "-f", fake.length === 4 ? "ipv4" : "ipv6", "-d", toText(fake)];
+}
+
+/** The arguments with which `conntrack` lists the connections to a prefix, a line each. */
+export function listConnectionsArgs(prefix: Prefix): string[] {
+  const family = prefix.family === 4 ? "ipv4" : "ipv6";
+  return ["-L", "-f", family, "-d", prefixToText(prefix)];
+}
+
+/** Where the connections that `listConnectionsArgs` listed go to, as their first packet had it. */
+export function* connectionTargets(listed: string): Generator<Uint8Array> {
+  // A line names both directions; the first one is that of the first packet.
+  for (const [, address = ""] of listed.matchAll(/^.*? dst=(\S+)/gm)) {
+    yield parseAddress(address).bytes;
+  }
 }
 
 /** The arguments with which `nft` lists one map, as JSON. */

@@ -5,9 +5,11 @@ import { addressToText, type Family } from "../../lib/address.ts";
 import type { Change } from "../../lib/nat/changes.ts";
 import {
   changesToScript,
+  connectionTargets,
   DATATYPES,
   FAMILIES,
   forgetArgs,
+  listConnectionsArgs,
   listMapArgs,
   listNotesArgs,
   listSetArgs,
@@ -388,6 +390,19 @@ Deno.test("listNotesArgs() and forgetArgs() name set and fake, when the family i
   assertEquals(notes(6, "missed"), "-j list set inet gate nat_missed6");
   assertEquals(forgetArgs(bytesOf(F1)).join(" "), "-D -f ipv4 -d 198.18.0.1");
   assertEquals(forgetArgs(bytesOf("2001:2::1")).join(" "), "-D -f ipv6 -d 2001:2:0:0:0:0:0:1");
+});
+
+Deno.test("connectionTargets() reads where connections go, when conntrack lists them", () => {
+  const args = listConnectionsArgs({ family: 4, bytes: bytesOf("198.18.0.0"), length: 15 });
+  assertEquals(args.join(" "), "-L -f ipv4 -d 198.18.0.0/15");
+  const listed = `tcp      6 117 TIME_WAIT src=192.0.2.2 dst=198.18.0.1 sport=4 dport=80 ` +
+    `src=203.0.113.1 dst=198.51.100.1 sport=80 dport=4 [ASSURED] mark=0 use=1
+udp      17 24 src=2001:db8::1 dst=2001:2::1 sport=5 dport=9 [UNREPLIED] ` +
+    `src=2001:db8::9 dst=2001:db8::1 sport=9 dport=5 mark=0 use=1
+`;
+  const targets = Array.from(connectionTargets(listed), (address) => address.join());
+  assertEquals(targets, [bytesOf("198.18.0.1").join(), bytesOf("2001:2::1").join()]);
+  assertEquals([...connectionTargets("")], []);
 });
 
 /** A table as nft lists it without elements; what is undefined is left out. */
