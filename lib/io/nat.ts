@@ -60,6 +60,7 @@ export async function makeNat(config: Config, nft: NftProgram): Promise<Nat> {
     log: changes,
     tables,
     pace: makePace(),
+    breathe: () => new Promise((resolve) => setTimeout(resolve)),
     pause,
     report,
   });

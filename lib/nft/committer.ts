@@ -22,6 +22,9 @@ import { changesToScript, FAMILIES, type KernelPair } from "./script.ts";
 /** The most changes in one transaction; Netlink answers a much larger one `Message too long`. */
 export const BATCH_CHANGES_MAX = 1_000;
 
+/** Waiting replies that are answered before anyone else has a turn. */
+export const ANSWERED_AT_ONCE = 100;
+
 /** Replies that may wait for the kernel; it stops a flood of new names while nft is slow. */
 export const WAITING_MAX = 10_000;
 
@@ -66,6 +69,8 @@ export interface CommitterOptions {
   readonly tables: Readonly<Record<Family, Table>>;
   /** Resolves when the next batch may be taken: what comes in until then goes with it. */
   readonly pace?: () => Promise<void>;
+  /** Resolves after a turn of the event loop, so that many answers do not keep others waiting. */
+  readonly breathe?: () => Promise<void>;
   /** Resolves when a failed attempt may be repeated; false to give up, at the end of the program. */
   readonly pause: () => Promise<boolean>;
   /** Told what went wrong, in words for an admin; called as often as it happens. */
@@ -177,7 +182,7 @@ export class Committer {
         if (this.#state === "in step" && !this.#isVerifyDue) await this.#commitNext();
         else await this.#mend();
       } catch (error) {
-        this.#fail(error instanceof Error ? error.message : String(error));
+        await this.#fail(error instanceof Error ? error.message : String(error));
         if (!await this.#options.pause()) return;
       }
     }
@@ -191,7 +196,7 @@ export class Committer {
     // Where there is doubt, replies wait until it is gone.
     if (this.#state !== "in step") return;
     this.#unrenewed = [];
-    this.#settle(revision);
+    await this.#settle(revision);
   }
 
   async #mend(): Promise<void> {
@@ -200,7 +205,7 @@ export class Committer {
     const states = await this.#read();
     this.#takeOver(states);
     const upTo = await this.#reconcile(states);
-    if (this.#isMended()) this.#settle(upTo);
+    if (this.#isMended()) await this.#settle(upTo);
   }
 
   /** Whether no doubt has arisen while the kernel was mended; then it is in step. */
@@ -324,11 +329,19 @@ export class Committer {
   }
 
   /** Answers those who wait for nothing above `revision`. */
-  #settle(revision: number): void {
+  async #settle(revision: number): Promise<void> {
     this.#settled = Math.max(this.#settled, revision);
+    const settled: Waiter[] = [];
     for (const waiter of this.#waiters.splice(0)) {
-      if (waiter.last > this.#settled) this.#waiters.push(waiter);
-      else this.#answer(waiter);
+      (waiter.last > this.#settled ? this.#waiters : settled).push(waiter);
+    }
+    await this.#forEach(settled, (waiter) => this.#answer(waiter));
+  }
+
+  async #forEach(waiters: readonly Waiter[], tell: (waiter: Waiter) => void): Promise<void> {
+    for (let i = 0; i < waiters.length; i++) {
+      if (i > 0 && i % ANSWERED_AT_ONCE === 0) await this.#options.breathe?.();
+      tell(waiters[i]!);
     }
   }
 
@@ -338,7 +351,7 @@ export class Committer {
   }
 
   /** Tells everyone that there is nothing to wait for now. */
-  #fail(problem: string): void {
+  async #fail(problem: string): Promise<void> {
     const { log, report } = this.#options;
     this.#state = "failed";
     // Everything will be read and compared with the tables, so nothing of the log is missed.
@@ -346,7 +359,7 @@ export class Committer {
     this.#unforgotten.push(...reusedIn(pending));
     this.#unrenewed.push(...pending.filter(({ kind }) => kind === "renew"));
     report(`Cannot bring mappings into the kernel: ${problem}`);
-    for (const { done } of this.#waiters.splice(0)) done(false);
+    await this.#forEach(this.#waiters.splice(0), ({ done }) => done(false));
   }
 }
 

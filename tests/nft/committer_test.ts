@@ -1,7 +1,7 @@
 /** Group commit against a fake kernel: order, batches, refusals, failures, hands that meddle. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { BATCH_CHANGES_MAX, WAITING_MAX } from "../../lib/nft/committer.ts";
+import { ANSWERED_AT_ONCE, BATCH_CHANGES_MAX, WAITING_MAX } from "../../lib/nft/committer.ts";
 import { type Asked, Committing, type CommittingOptions } from "../support/committing.ts";
 import { defined } from "../support/defined.ts";
 import { bytesOf, livingPairs, realAddress } from "../support/nat.ts";
@@ -484,6 +484,27 @@ Deno.test("Committer.wait() is false at once, when WAITING_MAX wait already", as
   assertEquals(told.length, WAITING_MAX);
   assertEquals(told.filter(Boolean).length, WAITING_MAX - 1);
 });
+
+for (const [outcome, state] of [["well", "up"], ["failed", "away"]] as const) {
+  Deno.test(`Committer lets others have a turn, when very many wait and it ${outcome}`, async () => {
+    let told = 0;
+    const toldBefore: number[] = [];
+    const world = new Committing({
+      breathe: () => {
+        toldBefore.push(told);
+        return Promise.resolve();
+      },
+    });
+    world.nft.state = state;
+    const { revision } = defined(world.ask("192.0.2.1"));
+    const count = 3 * ANSWERED_AT_ONCE;
+    for (let i = 1; i < count; i++) world.committer.wait([revision], () => told++);
+    await world.settle();
+    assertEquals(told, count - 1);
+    // The first of the first hundred is the reply that was asked for.
+    assertEquals(toldBefore, [ANSWERED_AT_ONCE - 1, 2 * ANSWERED_AT_ONCE - 1]);
+  });
+}
 
 Deno.test("Committer.wait() is not true, when the mapping has expired meanwhile", async () => {
   const world = make();
