@@ -110,6 +110,7 @@ export class Faults {
     const { load, windows } = this.#options;
     const { excused, cutsRests } = TERMS[fault];
     const close = windows.open(excused, performance.now());
+    if (cutsRests) load.handedOut.forgetRests(performance.now());
     const endMs = await this.#cause(fault);
     const isWell = await this.#recovered(endMs + GIVE_UP_MS);
     const nowMs = performance.now();

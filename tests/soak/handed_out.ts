@@ -45,6 +45,8 @@ export class HandedOut {
   readonly #lifetimes: Lifetimes;
   readonly #byFake = new Map<string, Promised>();
   readonly #byReal = new Map<string, Promised>();
+  /** Whose each fake was last, long after it binds anybody: as many as the pool has fakes. */
+  readonly #lastReal = new Map<string, string>();
   #restsForgottenMs = -Infinity;
   #reused = 0;
 
@@ -79,7 +81,8 @@ export class HandedOut {
     }
     const before = this.#byReal.get(real);
     const problem = this.#problem(known, answer) ?? this.#problem(before, answer);
-    if (known !== undefined) this.#reused++;
+    if ((this.#lastReal.get(fake) ?? real) !== real) this.#reused++;
+    this.#lastReal.set(fake, real);
     for (const old of [known, before]) if (old !== undefined) this.#forget(old);
     const promised = { fake, real, sinceMs: receivedMs, untilMs, lookedUpMs: sentMs };
     this.#byFake.set(fake, promised);

@@ -49,8 +49,8 @@ case $mode in
   refuse)
     # What feeds nft must not hold its output, which is over when nft is.
     case $1 in
-      -i) exec nft "$@" < <(lines 2> /dev/null);;
-      -f) exec nft "$@" < <(batch 2> /dev/null);;
+      -i) exec nft "$@" < <(exec 2> /dev/null; lines);;
+      -f) exec nft "$@" < <(exec 2> /dev/null; batch);;
     esac;;
 esac
 exec nft "$@"

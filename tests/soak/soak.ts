@@ -139,7 +139,7 @@ async function soak(minutes: number, directory: string): Promise<number> {
     whileRunning(MEMORY_INTERVAL_MS, () => measure(lives.at(-1)!, faults.dotp)),
   ];
   const recoveries = await makeFaults(faults, startMs, totalMs, problems);
-  await sleep(startMs + totalMs - performance.now());
+  await sleep(Math.max(0, startMs + totalMs - performance.now()));
   isOver = true;
   await load.stop();
   await Promise.all(others);
