@@ -105,6 +105,8 @@ export class Committer {
   #settled = 0;
   #state: State = "in step";
   #running: Promise<void> | undefined;
+  /** Resolves when the batch or the attempt to mend that is under way has ended. */
+  #turn = Promise.withResolvers<void>();
   #isVerifyDue = false;
   /** When what the kernel holds is to be taken over; undefined once that is done. */
   #adoptMs: number | undefined;
@@ -138,6 +140,7 @@ export class Committer {
     if (this.#running !== undefined || this.#isQuiet) return;
     this.#running = this.#run().finally(() => {
       this.#running = undefined;
+      this.#endTurn();
     });
   }
 
@@ -146,16 +149,26 @@ export class Committer {
     while (this.#running !== undefined) await this.#running;
   }
 
+  /**
+   * Resolves when the kernel has what has changed up to now, or nothing is under way. Unlike `idle` it
+   * does not wait for what is changed later, so it resolves under any load.
+   */
+  async caughtUp(): Promise<void> {
+    const { revision } = this.#options.log;
+    while (this.#running !== undefined && !this.isCommitted(revision)) await this.#turn.promise;
+  }
+
   /** Whether the kernel is as the tables say and nobody wants to know more. */
   get #isQuiet(): boolean {
     return this.#state === "in step" && this.#options.log.size === 0 && !this.#isVerifyDue;
   }
 
   /** Reads the sets, however large, and mends whatever is not as the tables say. */
-  verify(): Promise<void> {
+  async verify(): Promise<void> {
     this.#isVerifyDue = true;
     this.start();
-    return this.idle();
+    const isUnderWay = () => this.#isVerifyDue || this.#state !== "in step";
+    while (this.#running !== undefined && isUnderWay()) await this.#turn.promise;
   }
 
   /**
@@ -185,7 +198,13 @@ export class Committer {
         await this.#fail(error instanceof Error ? error.message : String(error));
         if (!await this.#options.pause()) return;
       }
+      this.#endTurn();
     }
+  }
+
+  #endTurn(): void {
+    this.#turn.resolve();
+    this.#turn = Promise.withResolvers();
   }
 
   async #commitNext(): Promise<void> {

@@ -312,6 +312,25 @@ Deno.test("Committer.verify() lets no reply leave, when it has seen that mapping
   assertEquals([known.answer, known.wasTrue], [true, true]);
 });
 
+Deno.test("Committer.verify() and caughtUp() resolve, when there is always more to commit", async () => {
+  const world = new Committing();
+  let [isOver, last] = [false, 0];
+  const run = world.nft.run.bind(world.nft);
+  world.nft.run = (script) => {
+    // While each batch is under way another change comes.
+    if (!isOver) world.ask(`10.0.${++last >> 8}.${last & 0xff}`);
+    return run(script);
+  };
+  world.ask("192.0.2.1");
+  const resolved: string[] = [];
+  void world.committer.verify().then(() => resolved.push("verify"));
+  void world.committer.caughtUp().then(() => resolved.push("caughtUp"));
+  await world.settle();
+  isOver = true;
+  assertEquals(resolved.toSorted(), ["caughtUp", "verify"]);
+  await world.committer.idle();
+});
+
 Deno.test("Committer.verify() changes nothing and reports nothing, when the kernel is in step", async () => {
   const world = make();
   world.askAll([...reals(3), "2001:db8::1"]);
