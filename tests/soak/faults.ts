@@ -16,7 +16,7 @@ import type { Fault } from "./schedule.ts";
 import type { Subject, Windows } from "./windows.ts";
 
 /** dotp gives this up at the latest; it then counts as not recovered. */
-const GIVE_UP_MS = 30_000;
+const GIVE_UP_MS = 45_000;
 
 const POLL_MS = 100;
 
@@ -53,20 +53,20 @@ const ALL_OF_FAKES: readonly Subject[] = ["configured", "traffic", "kernel"];
  * Whoever flushes the sets breaks traffic, and so does an nft that refuses what has to be put back. All
  * else must not: while dotp is away or nft hangs, what was handed out works on. The bounds come from
  * dotp's own time limits (a second between two attempts, three for a batch, ten for a listing) and
- * leave a busy machine some seconds more.
+ * leave a busy machine some seconds more; after a hang conntrack has hundreds of fakes to forget.
  */
 export const TERMS: Readonly<Record<Fault, Terms>> = {
   "restart": { excused: ANSWERS, boundMs: 8_000, cutsRests: true },
   "crash": { excused: ANSWERS, boundMs: 8_000, cutsRests: true },
   "silence": { excused: ANSWERS, boundMs: 3_000, cutsRests: false },
-  "flush": { excused: ALL_OF_FAKES, boundMs: 5_000, cutsRests: false },
-  "table": { excused: ALL_OF_FAKES, boundMs: 5_000, cutsRests: true },
-  "by hand": { excused: ALL_OF_FAKES, boundMs: 5_000, cutsRests: true },
+  "flush": { excused: ALL_OF_FAKES, boundMs: 8_000, cutsRests: false },
+  "table": { excused: ALL_OF_FAKES, boundMs: 8_000, cutsRests: true },
+  "by hand": { excused: ALL_OF_FAKES, boundMs: 8_000, cutsRests: true },
   "kill nft": { excused: FAKES, boundMs: 5_000, cutsRests: false },
   "nft fails": { excused: FAKES, boundMs: 5_000, cutsRests: false },
   "nft dies": { excused: FAKES, boundMs: 5_000, cutsRests: false },
   "nft refuses": { excused: ALL_OF_FAKES, boundMs: 8_000, cutsRests: true },
-  "nft hangs": { excused: FAKES, boundMs: 18_000, cutsRests: false },
+  "nft hangs": { excused: FAKES, boundMs: 30_000, cutsRests: false },
 };
 
 /** What faults are made of. */

@@ -128,7 +128,6 @@ async function soak(minutes: number, directory: string): Promise<number> {
   const startMs = performance.now();
   const totalMs = minutes * 60_000;
   let isOver = false;
-  const problems: string[] = [];
   const whileRunning = async (intervalMs: number, work: () => unknown) => {
     for (; !isOver; await sleep(intervalMs)) await work();
   };
@@ -138,28 +137,23 @@ async function soak(minutes: number, directory: string): Promise<number> {
     whileRunning(KERNEL_INTERVAL_MS, () => load.compareKernel()),
     whileRunning(MEMORY_INTERVAL_MS, () => measure(lives.at(-1)!, faults.dotp)),
   ];
-  const recoveries = await makeFaults(faults, startMs, totalMs, problems);
+  const { recoveries, problems } = await makeFaults(faults, startMs, totalMs);
   await sleep(Math.max(0, startMs + totalMs - performance.now()));
   isOver = true;
   await load.stop();
   await Promise.all(others);
   client.close();
-  const { log } = faults.dotp.server;
-  await faults.dotp.server.stop();
-  problems.push(...await leftBehind());
-
   const ranMinutes = (performance.now() - startMs) / 60_000;
+  await faults.dotp.server.stop();
+
   const memory = judgeMemory(lives, ranMinutes);
-  problems.push(...tally.verdict(), ...memory.problems);
+  problems.push(...await leftBehind(), ...tally.verdict(), ...memory.problems);
   ["", ...tally.table(), "", ...recoveryTable(recoveries), ""].forEach((line) => out(line));
   out(`fakes given to another real address after their rest: ${load.handedOut.reused}`);
   out(memory.line);
-  if (problems.length > 0) {
-    out("\nthe last of dotp's log:\n" + log);
-    [...tally.examples, ...problems].forEach((problem) => out(`BROKEN: ${problem}`));
-  } else if (tally.examples.length > 0) {
-    tally.examples.forEach((example) => out(`within bounds: ${example}`));
-  }
+  if (problems.length > 0) out(`\nthe last of dotp's log:\n${faults.dotp.server.log}`);
+  for (const example of tally.examples) out(`seen: ${example}`);
+  for (const problem of problems) out(`BROKEN: ${problem}`);
   out(closingLine(tally, memory.slope, problems.length));
   return problems.length === 0 ? 0 : 1;
 }
@@ -175,9 +169,9 @@ async function makeFaults(
   faults: Faults,
   startMs: number,
   totalMs: number,
-  problems: string[],
-): Promise<Map<Fault, Recoveries>> {
+): Promise<{ recoveries: Map<Fault, Recoveries>; problems: string[] }> {
   const recoveries = new Map<Fault, Recoveries>();
+  const problems: string[] = [];
   for (const { atS, fault } of plan(totalMs / 1_000)) {
     await sleep(Math.max(PAUSE_MS, startMs + atS * 1_000 - performance.now()));
     if (faults.isGone) throw new Error(`dotp has ended by itself\n${faults.dotp.server.log}`);
@@ -189,7 +183,7 @@ async function makeFaults(
     const { times, worstMs } = recoveries.get(fault) ?? { times: 0, worstMs: 0 };
     recoveries.set(fault, { times: times + 1, worstMs: Math.max(worstMs, ms) });
   }
-  return recoveries;
+  return { recoveries, problems };
 }
 
 function measure(life: Life, { server }: Running): void {
