@@ -30,6 +30,8 @@ export const VERIFY_MAPPINGS_MAX = 2_000;
 const ROUNDS_TO_MISSES = 2;
 /** How much longer than a listing of the sets took is the time until the next one. */
 const VERIFY_SHARE = 100;
+/** And the most that it is: a listing that took long because nft hung says nothing about the next. */
+const VERIFY_PAUSE_MAX_MS = 30_000;
 /** The shortest and the longest time that an expired mapping may wait for others to go with it. */
 const EXPIRY_INTERVAL_MS = { least: 50, most: 5_000 } as const;
 /** Share of the lifetime that it may wait. */
@@ -108,13 +110,14 @@ export class Keeper {
     const { committer } = this.#options;
     for (const table of this.#both) table.renew(nowMs(), RENEWED_PER_ROUND);
     committer.start();
-    await committer.idle();
+    await committer.caughtUp();
     if (++this.#round % ROUNDS_TO_MISSES === 0) await this.#restoreMissed();
     const mappings = this.#both.reduce((sum, table) => sum + table.size, 0);
     if (mappings > VERIFY_MAPPINGS_MAX || nowMs() < this.#nextVerifyMs) return;
     const startMs = nowMs();
     await committer.verify();
-    this.#nextVerifyMs = nowMs() + (nowMs() - startMs) * VERIFY_SHARE;
+    const pauseMs = Math.min(VERIFY_PAUSE_MAX_MS, (nowMs() - startMs) * VERIFY_SHARE);
+    this.#nextVerifyMs = nowMs() + pauseMs;
   }
 
   /** Wakes mappings that a stale answer still leads to, and finds those that the kernel has lost. */

@@ -52,12 +52,15 @@ export async function makeNat(config: Config, nft: NftProgram): Promise<Nat> {
       run: (script, size) => nft.run(script, size),
       read: (family) => nft.read(family),
       forget: (fakes) =>
-        forgetConnections(fakes).catch((error) => report(`conntrack: ${error.message}`)),
+        forgetConnections(fakes, config.prefixes).catch((error) =>
+          report(`conntrack: ${error.message}`)
+        ),
     },
     table: config.table,
     log: changes,
     tables,
     pace: makePace(),
+    breathe: () => new Promise((resolve) => setTimeout(resolve)),
     pause,
     report,
   });

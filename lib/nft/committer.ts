@@ -23,6 +23,9 @@ import { changesToScript, FAMILIES } from "./script.ts";
 /** The most changes in one transaction; Netlink answers a much larger one `Message too long`. */
 export const BATCH_CHANGES_MAX = 1_000;
 
+/** Waiting replies that are answered before anyone else has a turn. */
+export const ANSWERED_AT_ONCE = 100;
+
 /** Replies that may wait for the kernel; it stops a flood of new names while nft is slow. */
 export const WAITING_MAX = 10_000;
 
@@ -67,6 +70,8 @@ export interface CommitterOptions {
   readonly tables: Readonly<Record<Family, Table>>;
   /** Resolves when the next batch may be taken: what comes in until then goes with it. */
   readonly pace?: () => Promise<void>;
+  /** Resolves after a turn of the event loop, so that many answers do not keep others waiting. */
+  readonly breathe?: () => Promise<void>;
   /** Resolves when a failed attempt may be repeated; false to give up, at the end of the program. */
   readonly pause: () => Promise<boolean>;
   /** Told what went wrong, in words for an admin; called as often as it happens. */
@@ -101,6 +106,8 @@ export class Committer {
   #settled = 0;
   #state: State = "in step";
   #running: Promise<void> | undefined;
+  /** Resolves when the batch or the attempt to mend that is under way has ended. */
+  #turn = Promise.withResolvers<void>();
   #isVerifyDue = false;
   /** When what the kernel holds is to be taken over; undefined once that is done. */
   #adoptMs: number | undefined;
@@ -134,6 +141,7 @@ export class Committer {
     if (this.#running !== undefined || this.#isQuiet) return;
     this.#running = this.#run().finally(() => {
       this.#running = undefined;
+      this.#endTurn();
     });
   }
 
@@ -142,16 +150,26 @@ export class Committer {
     while (this.#running !== undefined) await this.#running;
   }
 
+  /**
+   * Resolves when the kernel has what has changed up to now, or nothing is under way. Unlike `idle` it
+   * does not wait for what is changed later, so it resolves under any load.
+   */
+  async caughtUp(): Promise<void> {
+    const { revision } = this.#options.log;
+    while (this.#running !== undefined && !this.isCommitted(revision)) await this.#turn.promise;
+  }
+
   /** Whether the kernel is as the tables say and nobody wants to know more. */
   get #isQuiet(): boolean {
     return this.#state === "in step" && this.#options.log.size === 0 && !this.#isVerifyDue;
   }
 
   /** Reads the sets, however large, and mends whatever is not as the tables say. */
-  verify(): Promise<void> {
+  async verify(): Promise<void> {
     this.#isVerifyDue = true;
     this.start();
-    return this.idle();
+    const isUnderWay = () => this.#isVerifyDue || this.#state !== "in step";
+    while (this.#running !== undefined && isUnderWay()) await this.#turn.promise;
   }
 
   /**
@@ -178,10 +196,16 @@ export class Committer {
         if (this.#state === "in step" && !this.#isVerifyDue) await this.#commitNext();
         else await this.#mend();
       } catch (error) {
-        this.#fail(error instanceof Error ? error.message : String(error));
+        await this.#fail(error instanceof Error ? error.message : String(error));
         if (!await this.#options.pause()) return;
       }
+      this.#endTurn();
     }
+  }
+
+  #endTurn(): void {
+    this.#turn.resolve();
+    this.#turn = Promise.withResolvers();
   }
 
   async #commitNext(): Promise<void> {
@@ -192,7 +216,7 @@ export class Committer {
     // Where there is doubt, replies wait until it is gone.
     if (this.#state !== "in step") return;
     this.#unrenewed = [];
-    this.#settle(revision);
+    await this.#settle(revision);
   }
 
   async #mend(): Promise<void> {
@@ -201,7 +225,7 @@ export class Committer {
     const states = await this.#read();
     this.#takeOver(states);
     const upTo = await this.#reconcile(states);
-    if (this.#isMended()) this.#settle(upTo);
+    if (this.#isMended()) await this.#settle(upTo);
   }
 
   /** Whether no doubt has arisen while the kernel was mended; then it is in step. */
@@ -325,11 +349,19 @@ export class Committer {
   }
 
   /** Answers those who wait for nothing above `revision`. */
-  #settle(revision: number): void {
+  async #settle(revision: number): Promise<void> {
     this.#settled = Math.max(this.#settled, revision);
+    const settled: Waiter[] = [];
     for (const waiter of this.#waiters.splice(0)) {
-      if (waiter.last > this.#settled) this.#waiters.push(waiter);
-      else this.#answer(waiter);
+      (waiter.last > this.#settled ? this.#waiters : settled).push(waiter);
+    }
+    await this.#forEach(settled, (waiter) => this.#answer(waiter));
+  }
+
+  async #forEach(waiters: readonly Waiter[], tell: (waiter: Waiter) => void): Promise<void> {
+    for (let i = 0; i < waiters.length; i++) {
+      if (i > 0 && i % ANSWERED_AT_ONCE === 0) await this.#options.breathe?.();
+      tell(waiters[i]!);
     }
   }
 
@@ -339,7 +371,7 @@ export class Committer {
   }
 
   /** Tells everyone that there is nothing to wait for now. */
-  #fail(problem: string): void {
+  async #fail(problem: string): Promise<void> {
     const { log, report } = this.#options;
     this.#state = "failed";
     // Everything will be read and compared with the tables, so nothing of the log is missed.
@@ -347,7 +379,7 @@ export class Committer {
     this.#unforgotten.push(...reusedIn(pending));
     this.#unrenewed.push(...pending.filter(({ kind }) => kind === "renew"));
     report(`Cannot bring mappings into the kernel: ${problem}`);
-    for (const { done } of this.#waiters.splice(0)) done(false);
+    await this.#forEach(this.#waiters.splice(0), ({ done }) => done(false));
   }
 }
 

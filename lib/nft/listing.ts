@@ -1,7 +1,7 @@
 /**
- * What nft lists as JSON, and the only place that reads it.
+ * What nft lists as JSON and conntrack as lines, and the only place that reads it.
  *
- * Lists of elements are not parsed as JSON, since the objects of a hundred thousand take some hundred
+ * nft's lists of elements are not parsed as JSON, since the objects of a hundred thousand take some hundred
  * megabytes, and nothing in them is ever nested deeper than the patterns below.
  *
  * @module
@@ -79,6 +79,15 @@ export function* mapElements(listed: string): Generator<KernelPair> {
     const real = toBytes(value);
     if (fake === undefined || real === undefined) continue;
     yield { fake, real, ...(expires === undefined ? {} : { expiresS: Number(expires) }) };
+  }
+}
+
+/** Where the connections that `listConnectionsArgs` listed go to, as their first packet had it. */
+export function* connectionTargets(listed: string): Generator<Uint8Array> {
+  // A line names both directions; the first one is that of the first packet.
+  for (const [, text = ""] of listed.matchAll(/^.*? dst=(\S+)/gm)) {
+    const address = toBytes(text);
+    if (address !== undefined) yield address;
   }
 }
 

@@ -9,7 +9,7 @@
  *
  * @module
  */
-import type { Family } from "../address.ts";
+import { type Family, type Prefix, prefixToText } from "../address.ts";
 import type { Change } from "../nat/changes.ts";
 
 /**
@@ -94,6 +94,12 @@ export function listNotesArgs(table: string, family: Family, notes: NoteSet): st
 /** The arguments with which `conntrack` forgets the connections to a fake; also a line of its file. */
 export function forgetArgs(fake: Uint8Array): string[] {
   return ["-D", "-f", fake.length === 4 ? "ipv4" : "ipv6", "-d", toText(fake)];
+}
+
+/** The arguments with which `conntrack` lists the connections to a prefix, a line each. */
+export function listConnectionsArgs(prefix: Prefix): string[] {
+  const family = prefix.family === 4 ? "ipv4" : "ipv6";
+  return ["-L", "-f", family, "-d", prefixToText(prefix)];
 }
 
 /** The arguments with which `nft` lists one map, as JSON. */

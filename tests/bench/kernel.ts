@@ -17,7 +17,8 @@ export const DOTP_TABLE = "dotp";
 /** What dnsmasq is told to add to, as its --nftset spells it. */
 export const DNSMASQ_SET = "4#inet#bench#addr4";
 
-const RULES_FILE = new URL("../../rules.nft", import.meta.url).pathname;
+/** The rules that a gateway loads. */
+export const RULES_FILE = new URL("../../rules.nft", import.meta.url).pathname;
 
 const DOTP_BARE = `table inet ${DOTP_TABLE} {
   set nat_addr { type ipv4_addr; size 131072; }
@@ -62,11 +63,13 @@ export async function resetTables(behaviour: Behaviour, isBare: boolean): Promis
   }
 }
 
-/** The pairs in dotp's map: fake to real. */
-export async function readMap(): Promise<Map<string, string>> {
+/** The pairs in one of dotp's maps: fake to real. */
+export async function readMap(
+  name: "nat_map" | "nat_map6" = "nat_map",
+): Promise<Map<string, string>> {
   const pairs = new Map<string, string>();
-  for (const element of await readElements("map", DOTP_TABLE, "nat_map")) {
-    if (!Array.isArray(element)) throw new TypeError("Cannot read nat_map: not a list of pairs");
+  for (const element of await readElements("map", DOTP_TABLE, name)) {
+    if (!Array.isArray(element)) throw new TypeError(`Cannot read ${name}: not a list of pairs`);
     pairs.set(addressOf(element[0]), addressOf(element[1]));
   }
   return pairs;

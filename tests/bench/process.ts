@@ -85,12 +85,17 @@ export class Server {
   #log = "";
   #ended = false;
 
-  /** Starts the program; it is not ready yet. */
-  constructor(name: string, line: CommandLine) {
+  /**
+   * Starts the program; it is not ready yet.
+   *
+   * @param env What differs from our own environment
+   */
+  constructor(name: string, line: CommandLine, env: Readonly<Record<string, string>> = {}) {
     const [program, ...args] = line;
     this.name = name;
     this.#child = new Deno.Command(program, {
       args,
+      env,
       stdin: "null",
       stdout: "null",
       stderr: "piped",
@@ -131,10 +136,14 @@ export class Server {
     }
   }
 
-  /** Ends the server and what it started, with force where it does not go by itself. */
-  async stop(): Promise<void> {
+  /**
+   * Ends the server and what it started, with force where it does not go by itself.
+   *
+   * @param how The signal that the server itself gets first
+   */
+  async stop(how: "SIGTERM" | "SIGKILL" = "SIGTERM"): Promise<void> {
     const tree = treeOf(this.pid);
-    signal(this.pid, "SIGTERM");
+    signal(this.pid, how);
     const timer = setTimeout(() => tree.forEach((pid) => signal(pid, "SIGKILL")), STOP_TIMEOUT_MS);
     await this.#child.status;
     clearTimeout(timer);
@@ -160,7 +169,8 @@ export function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-function signal(pid: number, name: Deno.Signal): void {
+/** Sends a signal, unless the process has ended. */
+export function signal(pid: number, name: Deno.Signal): void {
   try {
     Deno.kill(pid, name);
   } catch {

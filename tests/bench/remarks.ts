@@ -45,7 +45,7 @@ export async function measureExpiry(
   isBare: boolean,
 ): Promise<Expiry> {
   await resetTables("dotp", isBare);
-  const { server, port } = await startDotp(NAT_TTL_SECONDS);
+  const { server, port } = await startDotp({ natTtlSeconds: NAT_TTL_SECONDS });
   try {
     const file = `${directory}/queries`;
     await writeQueries(file, warm);

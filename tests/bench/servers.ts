@@ -11,7 +11,7 @@ import { mustRun, Server } from "./process.ts";
 import { ask, isAnswering } from "./verify.ts";
 
 /** Ports in the bench's own network namespace. */
-const Port = { UPSTREAM: 5300, DOTP: 5301, DNSMASQ: 5302, ECHO: 5303 } as const;
+export const Port = { UPSTREAM: 5300, DOTP: 5301, DNSMASQ: 5302, ECHO: 5303 } as const;
 
 /** dnsmasq's own upper limit. */
 const DNSMASQ_CACHE_MAX = 10_000;
@@ -59,21 +59,29 @@ zone:
   return { server, port: Port.UPSTREAM } satisfies Running;
 }
 
-/**
- * Starts dotp: the program that DOTP_BIN names, or this checkout's main.ts.
- *
- * @param natTtlSeconds How long a mapping lives; longer than the whole bench when left out
- */
-export async function startDotp(natTtlSeconds = NAT_TTL_SECONDS): Promise<Running> {
+/** In what a start of dotp differs from that of the bench. */
+export interface DotpOptions {
+  /** How long a mapping lives; longer than the whole bench when left out. */
+  readonly natTtlSeconds?: number;
+  /** Where fake IPv4 addresses are taken from. */
+  readonly prefix4?: string;
+  readonly prefix6?: string;
+  /** Environment variables besides our own. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Starts dotp: the program that DOTP_BIN names, or this checkout's main.ts. */
+export async function startDotp(options: DotpOptions = {}): Promise<Running> {
+  const { natTtlSeconds = NAT_TTL_SECONDS, env } = options;
+  const { prefix4 = "198.18.0.0/15", prefix6 = "2001:2::/48" } = options;
   const [program, ...first] = dotpCommand();
-  const server = new Server("dotp", [
-    program,
-    ...first,
+  const line = [
     ...["-H", LOOPBACK, "-p", String(Port.DOTP)],
-    ...["-4", "198.18.0.0/15", "-6", "2001:2::/48"],
+    ...["-4", prefix4, "-6", prefix6],
     ...["--upstream-host", LOOPBACK, "--upstream-port", String(Port.UPSTREAM)],
     ...["-d", CONFIGURED, "--nat-ttl", String(natTtlSeconds), "--table", DOTP_TABLE],
-  ]);
+  ];
+  const server = new Server("dotp", [program, ...first, ...line], env);
   await server.ready((log) => log.includes("listening"));
   return { server, port: Port.DOTP };
 }

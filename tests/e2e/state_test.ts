@@ -211,6 +211,35 @@ Deno.test("dotp gives a fake to another real after its rest only", async () => {
   assert(fakes.includes(await fakeOf(third)));
 });
 
+Deno.test("dotp gives many fakes to others in no time, when conntrack knows very many", async () => {
+  await emptyTable();
+  const inserts = Array.from({ length: 10_000 }, (_, n) => {
+    const ports = "--sport 1 --dport 9 --timeout 60";
+    return `-I -p udp -s 192.0.2.9 -d ${many4(n)} ${ports}\n`;
+  });
+  await lab().gateway.exec(["conntrack", "--load-file", "-"], inserts.join(""));
+  const args = ["-H", Address.gateway4, "-4", "198.18.0.0/25", "-6", FAKE6, "-d", "example.com"];
+  await using dotp = await lab().startDotp({
+    args: [...args, "--upstream-host", Address.upstream4, ...SHORT],
+  });
+  const [before, after] = [Array.from({ length: 126 }, next), Array.from({ length: 120 }, next)];
+  await Promise.all(before.map(rcodeOf));
+  const [used] = before;
+  const fake = await fakeOf(used ?? 0);
+  assertEquals((await lab().fetch(fake)).at, many4(used ?? 0));
+  await lab().until("the rest's end", () => rcodeOf(after[0] ?? 0), (rcode) => rcode === "NOERROR");
+  const startMs = performance.now();
+  // Those that rest end their rest at about the same time.
+  await lab().until(
+    "fakes for all",
+    () => Promise.all(after.map(rcodeOf)),
+    (rcodes) => rcodes.every((rcode) => rcode === "NOERROR"),
+  );
+  const ms = performance.now() - startMs;
+  assert(ms < 3_000, `${ms} ms`);
+  assert(!dotp.log.some((line) => /conntrack/.test(line)), dotp.log.join("\n"));
+});
+
 Deno.test("dotp renews what the kernel would forget, and is forgotten when it is gone", async () => {
   await emptyTable();
   const rules = await Deno.readTextFile(new URL("../../rules.nft", import.meta.url));

@@ -9,12 +9,12 @@
 
 import { exchange, fetchPage, holdPort, visit } from "./agent_client.ts";
 import { Servers } from "./agent_server.ts";
+import { killOthers, otherProcesses, OWN_NAMESPACE } from "./processes.ts";
 import {
   type Ended,
   type Env,
   lines,
   type Operations,
-  type ProcessInfo,
   type Request,
   type Said,
   writeAllSync,
@@ -26,13 +26,8 @@ type Handlers = {
   ) => Promise<Operations[Name]["result"]>;
 };
 
-/** Rounds of killing before giving up on a namespace; each takes a few milliseconds. */
-const KILL_ROUNDS_MAX = 200;
-
-const ownNamespace = Deno.readLinkSync("/proc/self/ns/net");
-
 async function main(): Promise<void> {
-  if (Deno.args[0] === undefined || Deno.args[0] === ownNamespace) {
+  if (Deno.args[0] === undefined || Deno.args[0] === OWN_NAMESPACE) {
     throw new Error("An agent must have a network namespace of its own");
   }
   // Ctrl-C reaches every process of the terminal; the lab decides what happens then.
@@ -45,7 +40,7 @@ async function main(): Promise<void> {
     run,
     spawn,
     signal: ({ pid, signal }) => resolved(() => (Deno.kill(pid, signal), null)),
-    processes: () => Promise.resolve(processes()),
+    processes: () => Promise.resolve(otherProcesses()),
     exchange,
     fetch: fetchPage,
     visit,
@@ -55,7 +50,7 @@ async function main(): Promise<void> {
     setScript: (script) => resolved(() => (servers.setScript(script), null)),
   };
   for await (const line of lines(Deno.stdin.readable)) void answer(handlers, JSON.parse(line));
-  await killAll();
+  await killOthers();
   Deno.exit(0);
 }
 
@@ -116,39 +111,6 @@ async function watch(key: number, child: Deno.ChildProcess): Promise<void> {
 function start(command: string[], stdin: "null" | "piped", env: Env = {}): Deno.ChildProcess {
   const [program = "", ...args] = command;
   return new Deno.Command(program, { args, env, stdin, stdout: "piped", stderr: "piped" }).spawn();
-}
-
-/** Lists the other processes in this namespace; those that are ending already do not count. */
-function processes(): ProcessInfo[] {
-  const found: ProcessInfo[] = [];
-  for (const entry of Deno.readDirSync("/proc")) {
-    const pid = Number(entry.name);
-    if (!Number.isInteger(pid) || pid === Deno.pid) continue;
-    try {
-      if (Deno.readLinkSync(`/proc/${pid}/ns/net`) !== ownNamespace) continue;
-      const command = Deno.readTextFileSync(`/proc/${pid}/cmdline`).split("\0").join(" ").trim();
-      found.push({ pid, command });
-    } catch {
-      // Ended meanwhile, or somebody else's.
-    }
-  }
-  return found;
-}
-
-/** Kills what is left in this namespace, what others have started and left behind there too. */
-async function killAll(): Promise<void> {
-  for (let round = 0; round < KILL_ROUNDS_MAX; round++) {
-    const left = processes();
-    if (left.length === 0) return;
-    for (const { pid } of left) {
-      try {
-        Deno.kill(pid, "SIGKILL");
-      } catch {
-        // It was faster.
-      }
-    }
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
 }
 
 function resolved<T>(make: () => T): Promise<T> {

@@ -1,7 +1,7 @@
 /** Group commit against a fake kernel: order, batches, refusals, failures, hands that meddle. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { BATCH_CHANGES_MAX, WAITING_MAX } from "../../lib/nft/committer.ts";
+import { ANSWERED_AT_ONCE, BATCH_CHANGES_MAX, WAITING_MAX } from "../../lib/nft/committer.ts";
 import { type Asked, Committing, type CommittingOptions } from "../support/committing.ts";
 import { defined } from "../support/defined.ts";
 import { bytesOf, livingPairs, realAddress } from "../support/nat.ts";
@@ -312,6 +312,25 @@ Deno.test("Committer.verify() lets no reply leave, when it has seen that mapping
   assertEquals([known.answer, known.wasTrue], [true, true]);
 });
 
+Deno.test("Committer.verify() and caughtUp() resolve, when there is always more to commit", async () => {
+  const world = new Committing();
+  let [isOver, last] = [false, 0];
+  const run = world.nft.run.bind(world.nft);
+  world.nft.run = (script) => {
+    // While each batch is under way another change comes.
+    if (!isOver) world.ask(`10.0.${++last >> 8}.${last & 0xff}`);
+    return run(script);
+  };
+  world.ask("192.0.2.1");
+  const resolved: string[] = [];
+  void world.committer.verify().then(() => resolved.push("verify"));
+  void world.committer.caughtUp().then(() => resolved.push("caughtUp"));
+  await world.settle();
+  isOver = true;
+  assertEquals(resolved.toSorted(), ["caughtUp", "verify"]);
+  await world.committer.idle();
+});
+
 Deno.test("Committer.verify() changes nothing and reports nothing, when the kernel is in step", async () => {
   const world = make();
   world.askAll([...reals(3), "2001:db8::1"]);
@@ -484,6 +503,27 @@ Deno.test("Committer.wait() is false at once, when WAITING_MAX wait already", as
   assertEquals(told.length, WAITING_MAX);
   assertEquals(told.filter(Boolean).length, WAITING_MAX - 1);
 });
+
+for (const [outcome, state] of [["well", "up"], ["failed", "away"]] as const) {
+  Deno.test(`Committer lets others have a turn, when very many wait and it ${outcome}`, async () => {
+    let told = 0;
+    const toldBefore: number[] = [];
+    const world = new Committing({
+      breathe: () => {
+        toldBefore.push(told);
+        return Promise.resolve();
+      },
+    });
+    world.nft.state = state;
+    const { revision } = defined(world.ask("192.0.2.1"));
+    const count = 3 * ANSWERED_AT_ONCE;
+    for (let i = 1; i < count; i++) world.committer.wait([revision], () => told++);
+    await world.settle();
+    assertEquals(told, count - 1);
+    // The first of the first hundred is the reply that was asked for.
+    assertEquals(toldBefore, [ANSWERED_AT_ONCE - 1, 2 * ANSWERED_AT_ONCE - 1]);
+  });
+}
 
 Deno.test("Committer.wait() is not true, when the mapping has expired meanwhile", async () => {
   const world = make();

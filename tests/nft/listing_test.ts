@@ -3,6 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { addressToText } from "../../lib/address.ts";
 import {
+  connectionTargets,
   mapElements,
   noteElements,
   setElements,
@@ -178,6 +179,16 @@ Deno.test("timeoutOf() reads the set's own lifetime, when elements have lifetime
     assertEquals(timeoutOf(of(more)), expected);
     assertEquals(timeoutOf(spaced(of(more))), expected);
   }
+});
+
+Deno.test("connectionTargets() reads where connections go, when conntrack lists them", () => {
+  const listed = `tcp      6 117 TIME_WAIT src=192.0.2.2 dst=198.18.0.1 sport=4 dport=80 ` +
+    `src=203.0.113.1 dst=198.51.100.1 sport=80 dport=4 [ASSURED] mark=0 use=1
+udp      17 24 src=2001:db8::1 dst=2001:2::1 sport=5 dport=9 [UNREPLIED] ` +
+    `src=2001:db8::9 dst=2001:db8::1 sport=9 dport=5 mark=0 use=1
+`;
+  assertEquals([...connectionTargets(listed)].map(addressToText), ["198.18.0.1", "2001:2::1"]);
+  assertEquals([...connectionTargets("")], []);
 });
 
 /** A table as nft lists it without elements; what is undefined is left out. */

@@ -7,6 +7,7 @@ import {
   changesToScript,
   FAMILIES,
   forgetArgs,
+  listConnectionsArgs,
   listMapArgs,
   listNotesArgs,
   listSetArgs,
@@ -229,10 +230,12 @@ Deno.test("listTableArgs(), listSetArgs() and listMapArgs() ask for JSON, when a
   assertEquals(listMapArgs("gate", 6).join(" "), "-j list map inet gate nat_map6");
 });
 
-Deno.test("listNotesArgs() and forgetArgs() name set and fake, when the family is either", () => {
+Deno.test("listNotesArgs(), forgetArgs() and listConnectionsArgs() name what they ask for, when they are given it", () => {
   const notes = (family: Family, set: NoteSet) => listNotesArgs("gate", family, set).join(" ");
   assertEquals(notes(4, "seen"), "-j list set inet gate nat_seen");
   assertEquals(notes(6, "missed"), "-j list set inet gate nat_missed6");
   assertEquals(forgetArgs(bytesOf(F1)).join(" "), "-D -f ipv4 -d 198.18.0.1");
+  const prefix = { family: 4 as const, bytes: bytesOf("198.18.0.0"), length: 15 };
+  assertEquals(listConnectionsArgs(prefix).join(" "), "-L -f ipv4 -d 198.18.0.0/15");
   assertEquals(forgetArgs(bytesOf("2001:2::1")).join(" "), "-D -f ipv6 -d 2001:2:0:0:0:0:0:1");
 });

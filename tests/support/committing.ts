@@ -12,6 +12,8 @@ const TURNS = 200;
 export interface CommittingOptions extends NatOptions {
   /** What each batch waits for. */
   readonly pace?: () => Promise<void>;
+  /** What many answers wait for in between. */
+  readonly breathe?: () => Promise<void>;
 }
 
 /** A look-up and what became of the reply that needed it. */
@@ -48,6 +50,7 @@ export class Committing {
       log: this.nat.log,
       tables: this.nat.tables,
       pace: options.pace ?? (() => Promise.resolve()),
+      breathe: options.breathe ?? (() => Promise.resolve()),
       pause: () => new Promise((resolve) => this.#pause = resolve),
       report: (problem) => this.reports.push(problem),
     });

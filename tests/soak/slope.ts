@@ -1,0 +1,19 @@
+/**
+ * Linear regression, for memory over time. Contract: pure.
+ */
+
+/** A measurement. */
+export interface Point {
+  readonly x: number;
+  readonly y: number;
+}
+
+/** The slope of the line that fits the points best (least squares); NaN where there is none. */
+export function slopeOf(points: readonly Point[]): number {
+  const mean = (of: (point: Point) => number) =>
+    points.reduce((sum, point) => sum + of(point), 0) / points.length;
+  const [meanX, meanY] = [mean(({ x }) => x), mean(({ y }) => y)];
+  const covariance = mean(({ x, y }) => (x - meanX) * (y - meanY));
+  const variance = mean(({ x }) => (x - meanX) ** 2);
+  return covariance / variance;
+}
