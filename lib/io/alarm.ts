@@ -12,6 +12,11 @@ export function nowMs(): number {
   return performance.now();
 }
 
+/** Resolves after a turn of the event loop, for work that would keep all else waiting too long. */
+export function breathe(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve));
+}
+
 /** A timer for one queue. */
 export class Alarm {
   readonly #intervalMs: number;

@@ -11,7 +11,7 @@ import { Pool } from "../nat/pool.ts";
 import { KEY_LENGTH } from "../nat/siphash.ts";
 import { Table } from "../nat/table.ts";
 import { Committer } from "../nft/committer.ts";
-import { nowMs } from "./alarm.ts";
+import { breathe, nowMs } from "./alarm.ts";
 import { forgetConnections, hasConntrack } from "./conntrack.ts";
 import { Keeper } from "./keeper.ts";
 import { log, RateLimit } from "./log.ts";
@@ -60,7 +60,7 @@ export async function makeNat(config: Config, nft: NftProgram): Promise<Nat> {
     log: changes,
     tables,
     pace: makePace(),
-    breathe: () => new Promise((resolve) => setTimeout(resolve)),
+    breathe,
     pause,
     report,
   });

@@ -28,6 +28,7 @@ import {
   listTableArgs,
   type NoteSet,
 } from "../nft/script.ts";
+import { breathe } from "./alarm.ts";
 import { ENVIRONMENT, runProgram, startProblem } from "./program.ts";
 
 /** How long nft may take over one transaction before it is ended. */
@@ -36,6 +37,8 @@ export const TRANSACTION_TIMEOUT_MS = 3_000;
 export const LIST_TIMEOUT_MS = 10_000;
 /** From so many elements on a transaction gets a process of its own; measured, see README. */
 export const OWN_PROCESS_MIN = 150;
+/** Elements that are read before anyone else has a turn: some milliseconds of work. */
+const READ_AT_ONCE = 1_000;
 /** Octets that one `nft -i` is given before it is replaced, since it remembers them all. */
 const INTERACTIVE_OCTETS_MAX = 4 * 1024 * 1024;
 /** Characters of a complaint that are kept: nft repeats the whole line. */
@@ -82,7 +85,8 @@ export class NftProgram {
       this.list(listSetArgs(this.#table, family)),
     ]);
     const timeoutS = Math.min(timeoutOf(map), timeoutOf(set));
-    return { pairs: [...mapElements(map)], reals: [...setElements(set)], timeoutS };
+    const pairs = await collect(mapElements(map));
+    return { pairs, reals: await collect(setElements(set)), timeoutS };
   }
 
   /**
@@ -125,6 +129,15 @@ export class NftProgram {
       return unavailable((error as Error).message);
     }
   }
+}
+
+/** Goes through what was listed, in slices. */
+async function collect<T>(elements: Iterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for (const element of elements) {
+    if (all.push(element) % READ_AT_ONCE === 0) await breathe();
+  }
+  return all;
 }
 
 /** A running `nft -i`, given one line after the other. */
@@ -221,6 +234,8 @@ class NftShell {
 
   #kill(): void {
     this.#isClosed = true;
+    // What it has started may hold the pipe.
+    this.#reader.cancel().catch(() => {});
     try {
       this.#child.kill("SIGKILL");
     } catch {

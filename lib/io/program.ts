@@ -64,20 +64,21 @@ export async function runProgram(
   timeoutMs: number,
 ): Promise<Finished> {
   const child = spawn(name, args, input !== "");
-  let hasHung = false;
+  const hung = Promise.withResolvers<never>();
   const timer = setTimeout(() => {
-    hasHung = true;
     end(child);
+    // Without waiting for its output, as what it has started may hold the pipes.
+    hung.reject(new Error(`${name} hung and was ended`));
   }, timeoutMs);
   running.add(child);
   try {
-    const [status, stdout, stderr] = await Promise.all([
+    const finished = Promise.all([
       child.status,
       new Response(child.stdout).text(),
       new Response(child.stderr).text(),
       input === "" ? undefined : write(child, input),
     ]);
-    if (hasHung) throw new Error(`${name} hung and was ended`);
+    const [status, stdout, stderr] = await Promise.race([finished, hung.promise]);
     return { success: status.success, stdout, stderr };
   } finally {
     running.delete(child);
