@@ -38,7 +38,7 @@ export const LIST_TIMEOUT_MS = 10_000;
 /** From so many elements on a transaction gets a process of its own; measured, see README. */
 export const OWN_PROCESS_MIN = 150;
 /** Elements that are read before anyone else has a turn: some milliseconds of work. */
-const READ_AT_ONCE = 1_000;
+const READ_AT_ONCE = 2_000;
 /** Octets that one `nft -i` is given before it is replaced, since it remembers them all. */
 const INTERACTIVE_OCTETS_MAX = 4 * 1024 * 1024;
 /** Characters of a complaint that are kept: nft repeats the whole line. */
@@ -80,13 +80,14 @@ export class NftProgram {
    * @throws {Error} as `list`
    */
   async read(family: Family): Promise<KernelState> {
-    const [map, set] = await Promise.all([
-      this.list(listMapArgs(this.#table, family)),
-      this.list(listSetArgs(this.#table, family)),
+    const map = this.list(listMapArgs(this.#table, family));
+    const set = this.list(listSetArgs(this.#table, family));
+    const [pairs, reals, timeoutS] = await Promise.all([
+      map.then((listed) => collect(mapElements(listed))),
+      set.then((listed) => collect(setElements(listed))),
+      Promise.all([map, set]).then((lists) => Math.min(...lists.map(timeoutOf))),
     ]);
-    const timeoutS = Math.min(timeoutOf(map), timeoutOf(set));
-    const pairs = await collect(mapElements(map));
-    return { pairs, reals: await collect(setElements(set)), timeoutS };
+    return { pairs, reals, timeoutS };
   }
 
   /**
