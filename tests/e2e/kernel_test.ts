@@ -8,6 +8,7 @@ import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { encodeQuery } from "../lab/dns.ts";
 import { Address, type Dotp, many4, type Script } from "../lab/lab.ts";
 import type { Visit } from "../lab/protocol.ts";
+import { NftStub } from "../support/nft_stub.ts";
 import { shareLab, startServers } from "./setup.ts";
 
 /** Any number of names, each with an address of its own. */
@@ -52,53 +53,12 @@ async function assertUnconfiguredNamesWork(): Promise<void> {
   assertEquals(await lab().resolve("n5.many.example.org", "A", { timeoutMs: 1_000 }), [many4(5)]);
 }
 
-/** What an nft in front of the real one can do. */
-type NftMode = "pass" | "fail" | "hang" | "die" | "no -i" | "busy" | "refuse one" | "too long";
-
-/** Octets of a transaction from which the stub calls it too long. */
-const TOO_LONG = 700;
-
-/**
- * An `nft` in front of the real one that does what a file says; removed with its directory. The last
- * four modes are those of an nft without `-i`, so that each transaction comes as a whole.
- */
-async function makeNftStub(refused = ""): Promise<{
-  env: Record<string, string>;
-  set: (mode: NftMode) => Promise<void>;
-  [Symbol.asyncDispose]: () => Promise<void>;
-}> {
+/** The stub in a directory that is removed with it. */
+async function makeNftStub(refused?: string): Promise<NftStub & AsyncDisposable> {
   const directory = await Deno.makeTempDir();
-  const path = Deno.env.get("PATH") ?? "";
-  const script = `#!/bin/sh
-export PATH="${path}"
-mode=$(cat ${directory}/mode)
-refuse() { echo "Error: $1" >&2; exit 1; }
-case "$mode" in
-  pass) exec nft "$@";;
-  fail) refuse "Could not process rule: Out of memory";;
-  # Its child outlives it and holds its pipes.
-  hang) sleep 1000;;
-  die) kill -9 $$;;
-esac
-case "$1" in -i) echo "nft: interactive CLI not supported in this build" >&2; exit 1;; esac
-[ "$1" = -f ] || exec nft "$@"
-script=$(cat)
-case "$mode" in
-  busy) refuse "Could not process rule: Device or resource busy";;
-  "too long") [ \${#script} -gt ${TOO_LONG} ] && refuse "Could not process rule: Message too long";;
-  "refuse one")
-    case "$script" in *"${refused}"*) refuse "Could not process rule: Invalid argument";; esac;;
-esac
-echo "$script" | nft -f -
-`;
-  await Deno.writeTextFile(`${directory}/nft`, script, { mode: 0o755 });
-  const set = (mode: NftMode) => Deno.writeTextFile(`${directory}/mode`, mode);
-  await set("pass");
-  return {
-    env: { PATH: `${directory}:${path}` },
-    set,
-    [Symbol.asyncDispose]: () => Deno.remove(directory, { recursive: true }),
-  };
+  const stub = await NftStub.make(directory, refused);
+  const remove = () => Deno.remove(directory, { recursive: true });
+  return Object.assign(stub, { [Symbol.asyncDispose]: remove });
 }
 
 /** Looks names up, many at once, and fetches through the fake of each at once. */
@@ -198,7 +158,7 @@ Deno.test("dotp loses the one mapping that nft refuses, when it comes among othe
 Deno.test("dotp answers SERVFAIL, as long as every nft hangs, and recovers", async () => {
   await using stub = await makeNftStub();
   await using dotp = await lab().startDotp({ env: stub.env });
-  await stub.set("hang");
+  await stub.set("hang with a child");
   await signalNft(dotp, "SIGKILL");
   const n = next();
   assertEquals((await ask(n)).rcode, "SERVFAIL");

@@ -11,7 +11,7 @@ import { mustRun, run, signal, sleep } from "../bench/process.ts";
 import type { Running } from "../bench/servers.ts";
 import { treeOf } from "../bench/usage.ts";
 import type { Load } from "./load.ts";
-import type { NftMode, NftStub } from "./nft_stub.ts";
+import type { NftMode, NftStub } from "../support/nft_stub.ts";
 import type { Fault } from "./schedule.ts";
 import type { Subject, Windows } from "./windows.ts";
 
@@ -153,7 +153,7 @@ export class Faults {
         await this.#spoilNft("die", "SIGKILL", NFT_MS);
         break;
       case "nft refuses":
-        await this.#spoilNft("refuse", "SIGKILL", NFT_MS);
+        await this.#spoilNft("refuse some", "SIGKILL", NFT_MS);
         break;
       case "nft hangs":
         await this.#spoilNft("hang", "SIGSTOP", HANG_MS);

@@ -21,7 +21,7 @@ import { Client } from "./client.ts";
 import { Faults, TERMS } from "./faults.ts";
 import { Load } from "./load.ts";
 import { NAT_TTL_S, PREFIX4, PREFIX6 } from "./messages.ts";
-import { NftStub } from "./nft_stub.ts";
+import { NftStub } from "../support/nft_stub.ts";
 import { type Fault, FAULTS, plan } from "./schedule.ts";
 import { type Point, slopeOf } from "./slope.ts";
 import { Tally } from "./tally.ts";

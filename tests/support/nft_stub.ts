@@ -1,17 +1,33 @@
 /**
  * An `nft` in front of the real one, which does what a file says at its start: pass, or fail in one
- * of several ways. Contract: it becomes the real one (exec), so that who kills it kills nft. To refuse
- * batches it leaves that to the kernel: it adds a command to them that is refused as busy, the deletion
- * of a chain that is in use.
+ * of several ways. Contract: where it passes it becomes the real one (exec), so that who kills it kills
+ * nft.
  */
 
 /** What the stub does. */
-export type NftMode = "pass" | "fail" | "die" | "hang" | "refuse";
+export type NftMode =
+  | "pass"
+  /** Ends at its start, with an error or by a signal. */
+  | "fail"
+  | "die"
+  /** Never ends; with a child that outlives it and holds its pipes. */
+  | "hang"
+  | "hang with a child"
+  /** Has the kernel refuse some batches: adds a command that it refuses as busy. */
+  | "refuse some"
+  /** An nft without `-i`; so are those below, which get each transaction as a whole. */
+  | "no -i"
+  | "busy"
+  | "too long"
+  | "refuse one";
+
+/** Octets of a transaction from which it is too long. */
+const TOO_LONG = 700;
 
 /** One batch in so many is refused. */
 const REFUSED_EACH = 4;
 
-/** The chain that rules.nft jumps to. */
+/** Cannot be done, as rules.nft jumps to the chain. */
 const BUSY = "delete chain inet dotp guard";
 
 /** The stub, in a directory of its own. */
@@ -25,15 +41,19 @@ export class NftStub {
     this.env = { PATH: `${directory}:${path}` };
   }
 
-  /** Writes it into a directory, to pass. */
-  static async make(directory: string): Promise<NftStub> {
+  /**
+   * Writes it into a directory, to pass.
+   *
+   * @param refused what is in a transaction that "refuse one" refuses
+   */
+  static async make(directory: string, refused = ""): Promise<NftStub> {
     const path = Deno.env.get("PATH") ?? "";
     const stub = new NftStub(directory, path);
     await stub.set("pass");
     const script = `#!/bin/bash
 PATH="${path}"
 read -r mode < ${stub.#modeFile}
-unlucky() { read -r mode < ${stub.#modeFile}; [ "$mode" = refuse ] && ((RANDOM % ${REFUSED_EACH} == 0)); }
+unlucky() { read -r mode < ${stub.#modeFile}; [ "$mode" = "refuse some" ] && ((RANDOM % ${REFUSED_EACH} == 0)); }
 # A line is a batch; the marks between batches pass.
 lines() {
   while IFS= read -r line; do
@@ -42,18 +62,32 @@ lines() {
   done
 }
 batch() { cat; unlucky && echo "${BUSY}"; }
+refuse() { echo "Error: Could not process rule: $1" >&2; exit 1; }
 case $mode in
-  fail) echo "Error: Could not process rule: Out of memory" >&2; exit 1;;
+  pass) exec nft "$@";;
+  fail) refuse "Out of memory";;
   die) kill -KILL $$;;
   hang) exec sleep 1000;;
-  refuse)
+  "hang with a child") sleep 1000; exit 1;;
+  "refuse some")
     # What feeds nft must not hold its output, which is over when nft is.
     case $1 in
       -i) exec nft "$@" < <(exec 2> /dev/null; lines);;
       -f) exec nft "$@" < <(exec 2> /dev/null; batch);;
-    esac;;
+    esac
+    exec nft "$@";;
 esac
-exec nft "$@"
+case $1 in
+  -i) echo "nft: interactive CLI not supported in this build" >&2; exit 1;;
+  -f) script=$(cat);;
+  *) exec nft "$@";;
+esac
+case $mode in
+  busy) refuse "Device or resource busy";;
+  "too long") [ \${#script} -gt ${TOO_LONG} ] && refuse "Message too long";;
+  "refuse one") case $script in *"${refused}"*) refuse "Invalid argument";; esac;;
+esac
+nft -f - <<< "$script"
 `;
     await Deno.writeTextFile(`${directory}/nft`, script, { mode: 0o755 });
     return stub;
