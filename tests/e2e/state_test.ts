@@ -111,9 +111,9 @@ Deno.test("dotp repairs halves of mappings, when it finds them at its start", as
 
 Deno.test("dotp gives the same fakes and leaves no half, when it is killed amid batches", async () => {
   const given = new Map<number, string>();
-  for (const killedAfter of [1, 20, 60, 130]) {
+  for (const killedAfter of [1, 10, 30, 60]) {
     const dotp = await lab().startDotp();
-    const numbers = [...given.keys(), ...Array.from({ length: 150 }, next)];
+    const numbers = [...given.keys(), ...Array.from({ length: 120 }, next)];
     let isKilled = false;
     let fresh = 0;
     await Promise.all(numbers.map(async (n) => {
