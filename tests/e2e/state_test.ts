@@ -193,6 +193,8 @@ Deno.test("dotp evicts the mapping idle for longest, when the pool is full and i
   await lab().until("an eviction", () => rcodeOf(third), (rcode) => rcode === "NOERROR");
   assertEquals(await fakeOf(third), old);
   // What conntrack knew of the fake would have led to the old one.
+  const connections = await lab().exec("gateway", "conntrack", "-L", "-f", "ipv4", "-d", old);
+  assert(!connections.includes(`src=${many4(first)} `), connections);
   assertEquals((await lab().fetch(old)).at, many4(third));
   const { maps } = await lab().mappings();
   assertEquals([maps.get(old), maps.get(kept)], [many4(third), many4(second)]);
@@ -211,7 +213,7 @@ Deno.test("dotp gives a fake to another real after its rest only", async () => {
   assert(fakes.includes(await fakeOf(third)));
 });
 
-Deno.test("dotp gives many fakes to others in no time, when conntrack knows very many", async () => {
+Deno.test("dotp forgets the connections to many fakes in time, when conntrack knows very many", async () => {
   await emptyTable();
   const inserts = Array.from({ length: 10_000 }, (_, n) => {
     const ports = "--sport 1 --dport 9 --timeout 60";
@@ -228,15 +230,12 @@ Deno.test("dotp gives many fakes to others in no time, when conntrack knows very
   const fake = await fakeOf(used ?? 0);
   assertEquals((await lab().fetch(fake)).at, many4(used ?? 0));
   await lab().until("the rest's end", () => rcodeOf(after[0] ?? 0), (rcode) => rcode === "NOERROR");
-  const startMs = performance.now();
-  // Those that rest end their rest at about the same time.
+  // Those that rest end their rest at about the same time. A conntrack that takes too long is ended.
   await lab().until(
     "fakes for all",
     () => Promise.all(after.map(rcodeOf)),
     (rcodes) => rcodes.every((rcode) => rcode === "NOERROR"),
   );
-  const ms = performance.now() - startMs;
-  assert(ms < 3_000, `${ms} ms`);
   assert(!dotp.log.some((line) => /conntrack/.test(line)), dotp.log.join("\n"));
 });
 
