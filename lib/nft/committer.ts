@@ -165,11 +165,10 @@ export class Committer {
   }
 
   /** Reads the sets, however large, and mends whatever is not as the tables say. */
-  async verify(): Promise<void> {
+  verify(): Promise<void> {
     this.#isVerifyDue = true;
     this.start();
-    const isUnderWay = () => this.#isVerifyDue || this.#state !== "in step";
-    while (this.#running !== undefined && isUnderWay()) await this.#turn.promise;
+    return this.#mended();
   }
 
   /**
@@ -183,8 +182,14 @@ export class Committer {
     this.#state = "in doubt";
     this.#adoptMs = nowMs;
     this.start();
-    await this.idle();
+    await this.#mended();
     return tables[4].size + tables[6].size;
+  }
+
+  /** Resolves when the kernel is in step as far as anybody has asked, or nothing is under way. */
+  async #mended(): Promise<void> {
+    const isDue = () => this.#isVerifyDue || this.#state !== "in step";
+    while (this.#running !== undefined && isDue()) await this.#turn.promise;
   }
 
   async #run(): Promise<void> {

@@ -1,7 +1,12 @@
 /** Group commit against a fake kernel: order, batches, refusals, failures, hands that meddle. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { ANSWERED_AT_ONCE, BATCH_CHANGES_MAX, WAITING_MAX } from "../../lib/nft/committer.ts";
+import {
+  ANSWERED_AT_ONCE,
+  BATCH_CHANGES_MAX,
+  type Committer,
+  WAITING_MAX,
+} from "../../lib/nft/committer.ts";
 import { type Asked, Committing, type CommittingOptions } from "../support/committing.ts";
 import { defined } from "../support/defined.ts";
 import { bytesOf, livingPairs, realAddress } from "../support/nat.ts";
@@ -312,24 +317,32 @@ Deno.test("Committer.verify() lets no reply leave, when it has seen that mapping
   assertEquals([known.answer, known.wasTrue], [true, true]);
 });
 
-Deno.test("Committer.verify() and caughtUp() resolve, when there is always more to commit", async () => {
-  const world = new Committing();
-  let [isOver, last] = [false, 0];
-  const run = world.nft.run.bind(world.nft);
-  world.nft.run = (script) => {
-    // While each batch is under way another change comes.
-    if (!isOver) world.ask(`10.0.${++last >> 8}.${last & 0xff}`);
-    return run(script);
-  };
-  world.ask("192.0.2.1");
-  const resolved: string[] = [];
-  void world.committer.verify().then(() => resolved.push("verify"));
-  void world.committer.caughtUp().then(() => resolved.push("caughtUp"));
-  await world.settle();
-  isOver = true;
-  assertEquals(resolved.toSorted(), ["caughtUp", "verify"]);
-  await world.committer.idle();
-});
+for (
+  const [what, ask] of [
+    ["adopt", (committer) => committer.adopt(0)],
+    ["verify", (committer) => committer.verify()],
+    ["caughtUp", (committer) => committer.caughtUp()],
+  ] as [string, (committer: Committer) => Promise<unknown>][]
+) {
+  Deno.test(`Committer.${what}() resolves, when there is always more to commit`, async () => {
+    const world = new Committing();
+    let [isOver, isResolved, last] = [false, false, 0];
+    const { run } = world.nft;
+    world.nft.run = (script) => {
+      // While each batch is under way another change comes.
+      if (!isOver) world.ask(`10.0.${++last >> 8}.${last & 0xff}`);
+      return run.call(world.nft, script);
+    };
+    // So that adoption has a batch, too.
+    world.nft.kernel.elements("nat_addr").set("203.0.113.3", "");
+    world.ask("192.0.2.1");
+    void ask(world.committer).then(() => isResolved = true);
+    await world.settle();
+    isOver = true;
+    assert(isResolved);
+    await world.committer.idle();
+  });
+}
 
 Deno.test("Committer.verify() changes nothing and reports nothing, when the kernel is in step", async () => {
   const world = make();
