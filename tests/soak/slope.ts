@@ -17,3 +17,13 @@ export function slopeOf(points: readonly Point[]): number {
   const variance = mean(({ x }) => (x - meanX) ** 2);
   return covariance / variance;
 }
+
+/** The lowest point of each whole step of `width` along x, in their order. */
+export function minimaOf(points: readonly Point[], width: number): Point[] {
+  const lowest = new Map<number, Point>();
+  for (const point of points) {
+    const step = Math.floor(point.x / width);
+    if (point.y < (lowest.get(step)?.y ?? Infinity)) lowest.set(step, point);
+  }
+  return [...lowest.values()];
+}

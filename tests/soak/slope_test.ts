@@ -1,6 +1,6 @@
 /** The slope of memory over time. */
-import { assert, assertAlmostEquals } from "@std/assert";
-import { slopeOf } from "./slope.ts";
+import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
+import { minimaOf, slopeOf } from "./slope.ts";
 
 function points(y: (x: number) => number) {
   return Array.from({ length: 100 }, (_, i) => ({ x: i / 10, y: y(i / 10) }));
@@ -24,4 +24,13 @@ Deno.test("slopeOf() is near zero, when memory goes up and down alone", () => {
 Deno.test("slopeOf() is NaN, when there is no line", () => {
   assert(Number.isNaN(slopeOf([])));
   assert(Number.isNaN(slopeOf([{ x: 1, y: 1 }])));
+});
+
+Deno.test("minimaOf() finds what remains, when there are peaks", () => {
+  const points = Array.from(
+    { length: 40 },
+    (_, i) => ({ x: i / 10, y: i % 7 === 0 ? 100 + i : 900 }),
+  );
+  assertEquals(minimaOf(points, 1).map(({ y }) => y), [100, 114, 121, 135]);
+  assertEquals(minimaOf([], 1), []);
 });

@@ -23,7 +23,7 @@ import { Load } from "./load.ts";
 import { NAT_TTL_S, PREFIX4, PREFIX6 } from "./messages.ts";
 import { NftStub } from "../support/nft_stub.ts";
 import { type Fault, FAULTS, plan } from "./schedule.ts";
-import { type Point, slopeOf } from "./slope.ts";
+import { minimaOf, type Point, slopeOf } from "./slope.ts";
 import { Tally } from "./tally.ts";
 import { SUBJECTS, Windows } from "./windows.ts";
 
@@ -207,12 +207,15 @@ function judgeMemory(lives: readonly Life[], minutes: number) {
   const life = lives.toSorted((a, b) => spanOf(b) - spanOf(a))[0]!;
   const warmUp = Math.min(spanOf(life) * WARM_UP.share, WARM_UP.mostS / 60);
   const own = life.own.filter(({ x }) => x >= warmUp);
-  const slope = Math.round(slopeOf(own));
+  // What a fault needs comes and goes; what is kept for good raises the minima.
+  const minima = minimaOf(own, 1);
+  const slope = Math.round(slopeOf(minima));
   const mib = (kib: number) => (kib / 1_024).toFixed(1);
   const [least, most] = [Math.min, Math.max].map((of) => of(...own.map(({ y }) => y)));
   const descriptors = life.descriptors.filter(({ x }) => x >= warmUp).map(({ y }) => y);
   const line = `memory over the longest life, ${spanOf(life).toFixed(1)} min, after a warm-up of ` +
-    `${warmUp.toFixed(1)}: ${slope} KiB/min, ${mib(least!)} to ${mib(most!)} MiB; ` +
+    `${warmUp.toFixed(1)}: ${slope} KiB/min, ${mib(least!)} to ${mib(most!)} MiB, ` +
+    `minute by minute at least ${minima.map(({ y }) => mib(y)).join(" ")}; ` +
     `its programs ${mib(life.helpersKib)} MiB at most; ` +
     `${descriptors[0]} descriptors, then ${descriptors.at(-1)}, ${
       Math.max(...descriptors)
