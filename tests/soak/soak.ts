@@ -214,7 +214,8 @@ function judgeMemory(lives: readonly Life[], minutes: number) {
   const [least, most] = [Math.min, Math.max].map((of) => of(...own.map(({ y }) => y)));
   const descriptors = life.descriptors.filter(({ x }) => x >= warmUp).map(({ y }) => y);
   const line = `memory over the longest life, ${spanOf(life).toFixed(1)} min, after a warm-up of ` +
-    `${warmUp.toFixed(1)}: ${slope} KiB/min, ${mib(least!)} to ${mib(most!)} MiB, ` +
+    `${warmUp.toFixed(1)}: ${slope} KiB/min of the minima, ` +
+    `${Math.round(slopeOf(own))} of all samples, ${mib(least!)} to ${mib(most!)} MiB, ` +
     `minute by minute at least ${minima.map(({ y }) => mib(y)).join(" ")}; ` +
     `its programs ${mib(life.helpersKib)} MiB at most; ` +
     `${descriptors[0]} descriptors, then ${descriptors.at(-1)}, ${
