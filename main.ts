@@ -8,15 +8,15 @@
  */
 import deno from "./deno.json" with { type: "json" };
 import { findingsToJson, findingsToText, LEVELS, worstLevel } from "./lib/check/finding.ts";
-import { completions } from "./lib/completions.ts";
+import { completions } from "./lib/cli/completions.ts";
 import { type Config, parseCommand, usage, UsageError } from "./lib/config.ts";
 import { check } from "./lib/io/check.ts";
-import { StartError, warnOfSurroundings } from "./lib/io/checks.ts";
-import { openSyslog, readRole, startChild, tellReady } from "./lib/io/daemon.ts";
-import { startLog, writeToStderr } from "./lib/io/log.ts";
-import { tellSystemd } from "./lib/io/notify.ts";
-import { serve } from "./lib/io/serve.ts";
-import { manual } from "./lib/manual.ts";
+import { StartError, warnOfSurroundings } from "./lib/io/preflight.ts";
+import { openSyslog, readRole, startChild, tellReady } from "./lib/io/runtime/daemon.ts";
+import { startLog, writeToStderr } from "./lib/io/runtime/log.ts";
+import { tellSystemd } from "./lib/io/runtime/service.ts";
+import { serve } from "./lib/io/app.ts";
+import { manual } from "./lib/cli/manual.ts";
 
 const Exit = { OK: 0, FAILURE: 1, USAGE: 2 } as const;
 

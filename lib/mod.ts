@@ -53,7 +53,7 @@ export {
   prefixToText,
 } from "./address.ts";
 export { Flag, Rcode, Type } from "./dns/constants.ts";
-export { DomainTree } from "./dns/domains.ts";
+export { DomainTree } from "./policy/domain_set.ts";
 export { Message } from "./dns/message.ts";
 export { LabelWalk, nameFromText, nameToText } from "./dns/name.ts";
 export { type Change, ChangeLog } from "./nat/changes.ts";
@@ -67,4 +67,4 @@ export {
   listTableArgs,
   probeScript,
 } from "./nft/script.ts";
-export { type Outcome, Rewriter } from "./rewrite.ts";
+export { type Outcome, Rewriter } from "./proxy/rewriter.ts";

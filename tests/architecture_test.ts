@@ -23,22 +23,22 @@ const WORLD = new RegExp(
  * and nothing may use it.
  */
 const MAY_USE: Readonly<Record<string, readonly string[]>> = {
-  age_queue: [],
   address: ["ipaddr.js"],
+  util: ["util"],
   dns: ["dns"],
-  nat: ["nat", "address", "age_queue"],
+  policy: ["policy", "address", "dns"],
+  nat: ["nat", "address", "util"],
+  netlink: ["netlink", "address", "nat"],
   nft: ["nft", "nat", "address"],
+  kernel: ["kernel", "address", "nat", "nft", "util"],
+  proxy: ["proxy", "address", "dns", "kernel", "nat", "policy", "util"],
   config: ["address", "dns", "node:util"],
-  in_flight: ["age_queue", "dns"],
-  rewrite: ["dns", "nat", "address"],
-  answer: ["age_queue", "dns", "in_flight", "nft", "rewrite"],
   check: ["check", "address", "config", "dns", "nat", "nft"],
-  completions: ["config"],
-  manual: ["config", "check"],
-  mod: ["address", "dns", "nat", "nft", "rewrite"],
+  cli: ["cli", "address", "check", "config", "dns"],
+  mod: ["address", "dns", "nat", "nft", "policy", "proxy"],
   io: [
-    ...["io", "address", "answer", "check", "config", "dns", "in_flight", "nat", "nft", "rewrite"],
-    "@logtape/logtape",
+    ...["io", "address", "check", "config", "dns", "kernel", "nat", "netlink", "nft", "policy"],
+    ...["proxy", "util", "@logtape/logtape"],
   ],
 };
 
@@ -87,12 +87,12 @@ function roomOf(path: string): string {
 const SOURCES = readSources();
 
 Deno.test("lib/ and main.ts are read with their imports, when the rules below are checked", () => {
-  const { imports = [] } = SOURCES.find(({ path }) => path === "lib/answer.ts") ?? {};
-  assert(imports.includes("lib/rewrite.ts") && imports.includes("lib/dns/constants.ts"));
+  const { imports = [] } = SOURCES.find(({ path }) => path === "lib/proxy/proxy.ts") ?? {};
+  assert(imports.includes("lib/proxy/rewriter.ts") && imports.includes("lib/dns/constants.ts"));
   assert(SOURCES.length > 20);
-  assertEquals(["main.ts", "lib/answer.ts", "lib/dns/name.ts"].map(roomOf), [
+  assertEquals(["main.ts", "lib/proxy/proxy.ts", "lib/dns/name.ts"].map(roomOf), [
     "main",
-    "answer",
+    "proxy",
     "dns",
   ]);
   assertEquals(withoutComments('a /* Deno */ + "// b" // Date\nc'), 'a   + "// b"  \nc');

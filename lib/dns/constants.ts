@@ -3,7 +3,7 @@
  *
  * Every constant names where it is defined. Offsets are octets from the start of the message, or
  * from the start of the part that the name says (`Fixed` counts from the end of the owner name).
- * Nothing here computes; `message.ts` reads and `reply.ts` writes with these.
+ * Nothing here computes; `message.ts` reads and `response.ts` writes with these.
  *
  * @module
  */

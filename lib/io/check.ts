@@ -15,11 +15,11 @@ import { judgeTaken, readHolders } from "../check/port.ts";
 import { judgeSurroundings } from "../check/surroundings.ts";
 import { type Asked, isReply, judgeUpstream, upstreamQueries } from "../check/upstream.ts";
 import type { Config } from "../config.ts";
-import { bindFinding, checkPermissions, StartError, writeProblem } from "./checks.ts";
-import { DatagramSocket } from "./datagrams.ts";
+import { bindFinding, checkPermissions, StartError, writeProblem } from "./preflight.ts";
+import { DatagramSocket } from "./portable/datagrams.ts";
 import { capture, lookAround } from "./look.ts";
-import { NftProgram } from "./nft.ts";
-import { randomNumbers } from "./upstream.ts";
+import { NftProgram } from "./portable/nft.ts";
+import { randomNumbers } from "./upstream/udp.ts";
 
 /** How long replies of the upstream are awaited before it is asked once more, and then again. */
 const REPLY_TIMEOUT_MS = 1_500;

@@ -12,13 +12,13 @@
  */
 import type { Config } from "../config.ts";
 import type { Family } from "../address.ts";
-import type { Committer } from "../nft/committer.ts";
+import type { Committer } from "../kernel/committer.ts";
 import type { KernelNote } from "../nft/listing.ts";
 import { FAMILIES, type NoteSet } from "../nft/script.ts";
 import type { Table } from "../nat/table.ts";
-import { Alarm, nowMs } from "./alarm.ts";
-import { log } from "./log.ts";
-import type { NftProgram } from "./nft.ts";
+import { Alarm, nowMs } from "./runtime/clock.ts";
+import { log } from "./runtime/log.ts";
+import type { NftProgram } from "./portable/nft.ts";
 
 /** How often dotp looks after the kernel while there are mappings. */
 export const ROUND_MS = 1_000;

@@ -13,7 +13,7 @@ import { routeArgs } from "../check/network.ts";
 import type { Surroundings } from "../check/surroundings.ts";
 import type { Config } from "../config.ts";
 import { FAMILIES } from "../nft/script.ts";
-import { leaveToRun, startProblem } from "./program.ts";
+import { leaveToRun, startProblem } from "./runtime/process.ts";
 
 /** How long a program may take before it is ended. */
 const PROGRAM_TIMEOUT_MS = 3_000;

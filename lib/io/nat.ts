@@ -8,14 +8,14 @@ import type { Family } from "../address.ts";
 import type { Config } from "../config.ts";
 import { ChangeLog } from "../nat/changes.ts";
 import { Pool } from "../nat/pool.ts";
-import { KEY_LENGTH } from "../nat/siphash.ts";
+import { KEY_LENGTH } from "../util/siphash.ts";
 import { Table } from "../nat/table.ts";
-import { Committer } from "../nft/committer.ts";
-import { breathe, nowMs } from "./alarm.ts";
-import { forgetConnections, hasConntrack } from "./conntrack.ts";
+import { Committer } from "../kernel/committer.ts";
+import { breathe, nowMs } from "./runtime/clock.ts";
+import { forgetConnections, hasConntrack } from "./portable/conntrack.ts";
 import { Keeper } from "./keeper.ts";
-import { log, RateLimit } from "./log.ts";
-import type { NftProgram } from "./nft.ts";
+import { log, RateLimit } from "./runtime/log.ts";
+import type { NftProgram } from "./portable/nft.ts";
 
 /** Pause before a failed attempt to reach the kernel is repeated. */
 const RETRY_MS = 1_000;

@@ -13,8 +13,8 @@
  * @module
  */
 import type { Prefix } from "../address.ts";
-import { readWords, type Width, WORD_LENGTH } from "./index.ts";
-import { SipHash } from "./siphash.ts";
+import { readWords, type Width, WORD_LENGTH } from "./rows.ts";
+import { SipHash } from "../util/siphash.ts";
 
 const WORD_BITS = WORD_LENGTH * 8;
 /**

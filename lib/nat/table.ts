@@ -14,10 +14,10 @@
  *
  * @module
  */
-import { AgeQueue, NONE } from "../age_queue.ts";
+import { AgeQueue, NONE } from "../util/age_queue.ts";
 import { ADDRESS_LENGTH, type Family } from "../address.ts";
 import type { Change, ChangeLog, Pair } from "./changes.ts";
-import { readWords, RowIndex, Rows, WORD_LENGTH } from "./index.ts";
+import { readWords, RowIndex, Rows, WORD_LENGTH } from "./rows.ts";
 import type { Pool } from "./pool.ts";
 
 /** Mappings of one family, living and resting: what a /14 of fakes holds, and about 20 MiB. */

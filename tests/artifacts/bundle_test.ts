@@ -95,7 +95,7 @@ Deno.test("the bundle holds dotp, what it uses, and licences, when it is searche
       npmPackage?.replace(/@(?=[^@]*$)/, "/") ?? []
     );
     const held = wordsOf(bundle, /^\/\/ (\S+\.(?:ts|js|mjs|cjs|json))$/gm);
-    assert(held.includes("main.ts") && held.includes("lib/rewrite.ts"));
+    assert(held.includes("main.ts") && held.includes("lib/proxy/rewriter.ts"));
     for (const module of held) {
       const isUsed = used.includes(module) ||
         packages.some((name) => module.startsWith(`npm/${name}/`));

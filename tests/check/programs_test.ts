@@ -6,8 +6,8 @@ const IO = new URL("../../lib/io/", import.meta.url);
 
 Deno.test("PROGRAMS names what lib/io starts and nothing else, when the sources are searched", () => {
   const started = new Set<string>();
-  for (const { name } of Deno.readDirSync(IO)) {
-    const source = Deno.readTextFileSync(new URL(name, IO));
+  for (const path of filesIn(IO)) {
+    const source = Deno.readTextFileSync(path);
     const calls = source.matchAll(/(?:Deno\.Command|\bcapture|\brunProgram)\(\s*"([^"]+)"/g);
     for (const [, program = ""] of calls) started.add(program);
   }
@@ -18,3 +18,9 @@ Deno.test("PROGRAMS names what lib/io starts and nothing else, when the sources 
 Deno.test("PROGRAMS says what each is for, when it is printed", () => {
   for (const { name, use } of PROGRAMS) assert(/^[a-z-]+$/.test(name) && use.length > 0, name);
 });
+
+function filesIn(directory: URL): URL[] {
+  return Array.from(Deno.readDirSync(directory)).flatMap(({ name, isDirectory }) =>
+    isDirectory ? filesIn(new URL(`${name}/`, directory)) : [new URL(name, directory)]
+  );
+}

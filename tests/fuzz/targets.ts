@@ -6,7 +6,7 @@ import packet from "dns-packet";
 import { Fixed, Flag, MESSAGE_LENGTH_PLAIN, Offset, TTL_MAX } from "../../lib/dns/constants.ts";
 import { Message } from "../../lib/dns/message.ts";
 import { LabelWalk, nameToText } from "../../lib/dns/name.ts";
-import { cutInPlace } from "../../lib/dns/reply.ts";
+import { cutInPlace } from "../../lib/dns/response.ts";
 import { bytesOf, viewOf } from "../support/hex.ts";
 import { makeRewriting, TTL_MAX as TTL_SERVED_MAX } from "../support/rewriting.ts";
 

@@ -1,6 +1,6 @@
-/** Tables, a committer and a fake nft put together, as `lib/io/serve.ts` does it with the real one. */
+/** Tables, a committer and a fake nft put together, as `lib/io/app.ts` does it with the real one. */
 import { addressToText, type Family } from "../../lib/address.ts";
-import { Committer } from "../../lib/nft/committer.ts";
+import { Committer } from "../../lib/kernel/committer.ts";
 import { FakeNft } from "./fake_nft.ts";
 import { viewOf } from "./hex.ts";
 import { bytesOf, livingPairs, makeNat, type Nat, type NatOptions } from "./nat.ts";

@@ -5,7 +5,7 @@
  * is done to `kernel`.
  */
 import { addressToText, type Family, parseAddress } from "../../lib/address.ts";
-import type { KernelState, Nft, NftResult } from "../../lib/nft/committer.ts";
+import type { KernelState, Nft, NftResult } from "../../lib/kernel/committer.ts";
 
 /** A set has empty values. */
 type Elements = Map<string, string>;

@@ -2,7 +2,7 @@
 import { addressToText, type Family, parseAddress, parsePrefix } from "../../lib/address.ts";
 import { type Change, ChangeLog } from "../../lib/nat/changes.ts";
 import { Pool, wordsOf } from "../../lib/nat/pool.ts";
-import { KEY_LENGTH } from "../../lib/nat/siphash.ts";
+import { KEY_LENGTH } from "../../lib/util/siphash.ts";
 import { FULL, Table } from "../../lib/nat/table.ts";
 import { viewOf } from "./hex.ts";
 

@@ -1,8 +1,8 @@
 /** A `Rewriter` for `example.com`, whose reals have fakes that a test can know beforehand. */
-import { DomainTree } from "../../lib/dns/domains.ts";
+import { DomainTree } from "../../lib/policy/domain_set.ts";
 import { Message } from "../../lib/dns/message.ts";
 import { nameFromText } from "../../lib/dns/name.ts";
-import { type Outcome, Rewriter } from "../../lib/rewrite.ts";
+import { type Outcome, Rewriter } from "../../lib/proxy/rewriter.ts";
 import { bytesOf, viewOf } from "./hex.ts";
 import { adopt, makeNat, type Nat, type NatOptions } from "./nat.ts";
 

@@ -1,0 +1,202 @@
+/**
+ * Puts the parts together and keeps them running: sockets, tables, committer, timers.
+ *
+ * What can be wrong with the machinery is found here, before the first query, and thrown as a
+ * `StartError`.
+ *
+ * @module
+ */
+import { addressToText, isUnspecified } from "../address.ts";
+import { DnsProxy, type Failure } from "../proxy/proxy.ts";
+import type { Config } from "../config.ts";
+import { Offset } from "../dns/constants.ts";
+import { DomainTree } from "../policy/domain_set.ts";
+import { nameToText } from "../dns/name.ts";
+import type { QueryParts } from "../dns/response.ts";
+import { PendingQueries } from "../proxy/pending.ts";
+import { Rewriter } from "../proxy/rewriter.ts";
+import { Alarm, nowMs } from "./runtime/clock.ts";
+import {
+  bindProblem,
+  checkPermissions,
+  checkTable,
+  prefixWarnings,
+  StartError,
+  warnOfRules,
+} from "./preflight.ts";
+import { DatagramSocket, type OnDatagram, type Peer } from "./portable/datagrams.ts";
+import { VERIFY_MAPPINGS_MAX } from "./keeper.ts";
+import { log, RateLimit } from "./runtime/log.ts";
+import { makeNat, type Nat } from "./nat.ts";
+import { NftProgram } from "./portable/nft.ts";
+import { endPrograms } from "./runtime/process.ts";
+import { randomNumbers, Upstream, type UpstreamEvents } from "./upstream/udp.ts";
+
+/** Queries that run out of time within this are given up together. */
+const DEADLINE_INTERVAL_MS = 50;
+/** How long a batch that is under way may take when dotp ends. */
+const STOP_MS = 700;
+
+/** A running dotp. */
+export interface Server {
+  /** Begins to answer. */
+  start(): void;
+  /** Stops listening, lets the batch under way finish; resolves when all is closed. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts dotp; resolves once it listens, nft works and what an earlier run has left is taken over.
+ * Names that are not configured are answered before that, the others get SERVFAIL.
+ *
+ * @throws {StartError}
+ */
+export async function serve(config: Config): Promise<Server> {
+  await checkPermissions(config);
+  const nft = new NftProgram(config.table);
+  try {
+    await checkTable(config, nft);
+    const nat = await makeNat(config, nft);
+    const server = connect(config, nft, nat);
+    server.start();
+    // Not before the port is ours: another dotp may be using the table.
+    await nat.adopt();
+    announce(config);
+    const { 4: four, 6: six } = nat.tables;
+    if (four.size + six.size <= VERIFY_MAPPINGS_MAX) warnOfRules(config, nft);
+    return server;
+  } catch (error) {
+    nft.close();
+    throw error;
+  }
+}
+
+/**
+ * Binds the sockets and connects them with what is between them.
+ *
+ * @throws {StartError}
+ */
+function connect(config: Config, nft: NftProgram, nat: Nat): Server {
+  const { tables, committer, keeper } = nat;
+  const random = randomNumbers();
+  const inFlight = new PendingQueries<Peer>(random, ({ hostname }) => hostname);
+  const ttlMax = Math.floor(config.natTtl / 2);
+  const rewriter = new Rewriter(new DomainTree(config.domains), tables, ttlMax);
+  const onError = reporter();
+  const listener = bind(config, onError, (peer, view, length) => {
+    answerer.onQuery(peer, view, length, nowMs());
+    deadlines.check();
+  });
+  const upstream = openUpstream(config, random, {
+    onReply: (socket, view, length) => {
+      answerer.onReply(socket, view, length, nowMs());
+      keeper.check();
+    },
+    onError,
+  });
+  const answerer = new DnsProxy<Peer>({
+    inFlight,
+    rewriter,
+    committer,
+    outlet: {
+      pickSocket: () => upstream.pick(),
+      ask: (socket, view, length) => upstream.ask(socket, view, length),
+      reply: (peer, view, length) => listener.send(peer, view, length),
+    },
+    now: nowMs,
+    onFailure: failureReporter(),
+  });
+  const deadlines = new Alarm(
+    DEADLINE_INTERVAL_MS,
+    () => inFlight.nextDeadlineMs,
+    () => answerer.onTime(nowMs()),
+  );
+  return {
+    start: () => {
+      listener.receive();
+    },
+    stop: async () => {
+      listener.close();
+      upstream.close();
+      deadlines.stop();
+      nat.stop();
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const timer = setTimeout(resolve, STOP_MS);
+      await Promise.race([committer.idle(), promise]);
+      clearTimeout(timer);
+      nft.close();
+      endPrograms();
+    },
+  };
+}
+
+/** The socket that clients ask; what must not be answered does not get through. */
+function bind(
+  config: Config,
+  onError: (error: Error) => void,
+  onQuery: OnDatagram,
+): DatagramSocket {
+  const { host, port } = config.listen;
+  const hostname = addressToText(host.bytes);
+  const isOwn = isUnspecified(host) ? isLocal : (address: string) => address === hostname;
+  const onDatagram: OnDatagram = (peer, view, length) => {
+    // An answer to port 0 goes nowhere, one to ourselves goes round.
+    if (peer.port === 0 || (peer.port === port && isOwn(peer.hostname))) return;
+    onQuery(peer, view, length);
+  };
+  try {
+    return new DatagramSocket(hostname, port, { onDatagram, onError });
+  } catch (error) {
+    throw new StartError(bindProblem(error, config.listen, hostname), { cause: error });
+  }
+}
+
+function openUpstream(config: Config, random: () => number, events: UpstreamEvents): Upstream {
+  const { host, port } = config.upstream;
+  try {
+    return new Upstream(host, port, events, random);
+  } catch (error) {
+    const text = addressToText(host.bytes);
+    throw new StartError(
+      `--upstream-host ${text}: Cannot open a socket to it: ${(error as Error).message}`,
+      { cause: error },
+    );
+  }
+}
+
+/** Whether an address is one of this machine: only then can a socket be bound to it. */
+function isLocal(hostname: string): boolean {
+  try {
+    Deno.listenDatagram({ transport: "udp", hostname, port: 0 }).close();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function announce(config: Config): void {
+  for (const warning of prefixWarnings(config)) log.warning("{warning}", { warning });
+  if (config.domains.length === 0) log.warning("no --domain is given: every reply passes as it is");
+  log.info("listening on {host} port {port}, domains: {domains}, upstream: {upstream} port {to}", {
+    host: addressToText(config.listen.host.bytes),
+    port: config.listen.port,
+    domains: config.domains.length,
+    upstream: addressToText(config.upstream.host.bytes),
+    to: config.upstream.port,
+  });
+}
+
+function reporter(): (error: Error) => void {
+  const limit = new RateLimit();
+  return ({ message }) =>
+    limit.run(message, (more) => log.warning("socket: {message}{more}", { message, more }));
+}
+
+function failureReporter(): (why: Failure, query: QueryParts) => void {
+  const limit = new RateLimit();
+  return (why, query) => {
+    const name = () => nameToText(query.view, query.length, Offset.QUESTION);
+    log.debug("SERVFAIL for {name}: {why}", () => ({ name: name(), why }));
+    limit.run(why, (more) => log.warning("answered SERVFAIL: {why}{more}", { why, more }));
+  };
+}

@@ -1,0 +1,111 @@
+/**
+ * A UDP socket as a source and a sink of datagrams.
+ *
+ * Datagrams are received into one buffer that is used again, so who gets one is done with it, or has
+ * copied it, when it returns. `Deno.DatagramConn.send` may read its buffer after it has returned, so
+ * sending copies into a buffer that is used again only when its send is done. Both keep to this small
+ * interface so that another transport can be put under it: bytes and a peer in, bytes and a peer out.
+ *
+ * @module
+ */
+import { MESSAGE_LENGTH_MAX } from "../../dns/constants.ts";
+
+/** Where a datagram came from or goes to. */
+export type Peer = Deno.NetAddr;
+
+/** Takes a datagram at the start of `view`, which is its own until it returns. */
+export type OnDatagram = (peer: Peer, view: DataView, length: number) => void;
+
+/** Octets of a buffer to send from; a longer message gets one of its own. */
+const SEND_ROOM = 1_536;
+
+/** Sends under way on one socket; what comes while the network takes no more is dropped, as it would. */
+const SENDING_MAX = 2_048;
+
+/** Pause after a receive that failed, so that a broken interface does not take the processor. */
+const RECEIVE_RETRY_MS = 100;
+
+/** A buffer to send from, and what to do when that is done; made once, so that a send makes nothing. */
+class Outgoing {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  socket: DatagramSocket | undefined;
+  readonly onSent = () => this.socket?.release(this);
+  readonly onFailed = (error: Error) => this.socket?.release(this, error);
+
+  constructor(length: number) {
+    this.bytes = new Uint8Array(length);
+  }
+}
+
+/** Those that no send is using, shared by all sockets. */
+const spare: Outgoing[] = [];
+
+/** What a socket tells its owner about. */
+export interface DatagramEvents {
+  readonly onDatagram: OnDatagram;
+  /** A send or a receive failed; the socket goes on. */
+  readonly onError: (error: Error) => void;
+}
+
+/** A bound UDP socket. */
+export class DatagramSocket {
+  readonly #conn: Deno.DatagramConn;
+  readonly #events: DatagramEvents;
+  #sending = 0;
+  #isClosed = false;
+
+  /**
+   * Binds a socket.
+   *
+   * @param port 0 for one that the kernel picks at random
+   * @throws {Error} where the address or the port cannot be had
+   */
+  constructor(hostname: string, port: number, events: DatagramEvents) {
+    this.#conn = Deno.listenDatagram({ transport: "udp", hostname, port });
+    this.#events = events;
+  }
+
+  /** Receives until `close`; resolves then. */
+  async receive(): Promise<void> {
+    const buffer = new Uint8Array(MESSAGE_LENGTH_MAX);
+    const view = new DataView(buffer.buffer);
+    while (!this.#isClosed) {
+      try {
+        const [datagram, peer] = await this.#conn.receive(buffer);
+        this.#events.onDatagram(peer as Peer, view, datagram.byteLength);
+      } catch (error) {
+        if (this.#isClosed) return;
+        this.#events.onError(error as Error);
+        await new Promise((resolve) => setTimeout(resolve, RECEIVE_RETRY_MS));
+      }
+    }
+  }
+
+  /** Sends a copy of the first `length` octets. */
+  send(peer: Peer, view: DataView, length: number): void {
+    if (this.#sending >= SENDING_MAX || this.#isClosed) return;
+    const outgoing = length <= SEND_ROOM
+      ? spare.pop() ?? new Outgoing(SEND_ROOM)
+      : new Outgoing(length);
+    const { bytes } = outgoing;
+    bytes.set(new Uint8Array(view.buffer, view.byteOffset, length));
+    outgoing.socket = this;
+    this.#sending++;
+    this.#conn.send(bytes.subarray(0, length), peer).then(outgoing.onSent, outgoing.onFailed);
+  }
+
+  /** Takes a buffer back whose send is done. */
+  release(outgoing: Outgoing, error?: Error): void {
+    this.#sending--;
+    outgoing.socket = undefined;
+    if (outgoing.bytes.length === SEND_ROOM && spare.length < SENDING_MAX) spare.push(outgoing);
+    if (error !== undefined && !this.#isClosed) this.#events.onError(error);
+  }
+
+  /** Closes the socket; what is being sent may be lost. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#conn.close();
+  }
+}

@@ -1,0 +1,967 @@
+/** Group commit against a fake kernel: order, batches, refusals, failures, hands that meddle. */
+import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
+import {
+  ANSWERED_AT_ONCE,
+  BATCH_CHANGES_MAX,
+  type Committer,
+  WAITING_MAX,
+} from "../../lib/kernel/committer.ts";
+import { type Asked, Committing, type CommittingOptions } from "../support/committing.ts";
+import { defined } from "../support/defined.ts";
+import { bytesOf, livingPairs, realAddress } from "../support/nat.ts";
+import { holdsAsync } from "../support/property.ts";
+
+const TTL_MS = 10_000;
+const REST_MS = 3_000;
+
+function make(options: CommittingOptions = {}): Committing {
+  return new Committing({ ttlMs: TTL_MS, restMs: REST_MS, ...options });
+}
+
+function reals(count: number, from = 1): string[] {
+  return Array.from({ length: count }, (_, i) => realAddress(from + i));
+}
+
+function answers(asked: readonly (Asked | undefined)[]): (boolean | undefined)[] {
+  return asked.map((one) => one?.answer);
+}
+
+function assertInStep(world: Committing, what?: string): void {
+  for (const family of [4, 6] as const) {
+    assertEquals(world.nft.kernel.list(family), world.expected(family), what);
+  }
+}
+
+Deno.test("Committer.wait() calls back, when the kernel has the mapping and not before", async () => {
+  const world = make();
+  world.nft.hold();
+  const asked = world.ask("192.0.2.1");
+  await world.settle();
+  assertEquals([asked?.answer, world.nft.scripts.length], [undefined, 1]);
+  assert(!world.committer.isCommitted(1));
+  world.nft.release();
+  await world.committer.idle();
+  assertEquals([asked?.answer, asked?.wasTrue], [true, true]);
+  assert(world.committer.isCommitted(1) && !world.committer.isCommitted(2));
+  assertInStep(world);
+});
+
+Deno.test("Committer.isCommitted() is true without a wait, when the mapping is known", async () => {
+  const world = make();
+  world.ask("192.0.2.1");
+  await world.committer.idle();
+  assertEquals(world.ask("192.0.2.1")?.answer, true);
+  assertEquals(world.nft.scripts.length, 1);
+});
+
+Deno.test("Committer makes one batch, when changes come in one turn", async () => {
+  const world = make();
+  const asked = world.askAll(["192.0.2.1", "2001:db8::1", "192.0.2.2"]);
+  await world.committer.idle();
+  assertEquals(answers(asked), [true, true, true]);
+  assertEquals(world.nft.scripts.length, 1);
+  assertInStep(world);
+});
+
+Deno.test("Committer makes the next batch of what comes, while one is under way", async () => {
+  const world = make();
+  world.nft.hold();
+  world.ask("192.0.2.1");
+  await world.settle();
+  const later = world.askAll(reals(50));
+  await world.settle();
+  assertEquals(world.nft.scripts.length, 1);
+  world.nft.release();
+  await world.committer.idle();
+  assertEquals(world.nft.scripts.length, 2);
+  assertEquals(new Set(answers(later)), new Set([true]));
+  assertInStep(world);
+});
+
+Deno.test("Committer.wait() waits for the revision that another made, when it is under way", async () => {
+  const world = make();
+  world.nft.hold();
+  const first = world.ask("192.0.2.1");
+  await world.settle();
+  const second = world.ask("192.0.2.1");
+  assertEquals([first?.revision, second?.revision, second?.answer], [1, 1, undefined]);
+  world.nft.release();
+  await world.committer.idle();
+  assertEquals(answers([first, second]), [true, true]);
+});
+
+Deno.test("Committer keeps the order of changes, when mappings come and go", async () => {
+  const world = make({ ipv4: "198.18.0.0/30" });
+  const [one] = world.askAll(["192.0.2.1", "192.0.2.2"]);
+  await world.committer.idle();
+  world.pass(TTL_MS);
+  world.pass(REST_MS);
+  await world.committer.idle();
+  assertEquals(world.nft.kernel.list(4), []);
+  const [third] = world.askAll(["192.0.2.3"]);
+  await world.committer.idle();
+  assertEquals(third?.fake, one?.fake);
+  assertEquals(world.nft.scripts.length, 3);
+  assertInStep(world);
+});
+
+Deno.test("Committer starts by itself with start(), when mappings expire and nobody waits", async () => {
+  const world = make();
+  world.askAll(reals(5));
+  await world.committer.idle();
+  world.pass(TTL_MS);
+  await world.committer.idle();
+  assertEquals(world.nft.kernel.list(4), []);
+});
+
+Deno.test("Committer asks nft nothing, when a batch cancels itself out or is empty", async () => {
+  const world = make();
+  const pair = { fake: bytesOf("198.18.0.1"), real: bytesOf("192.0.2.1") };
+  world.nat.log.push("add", 4, pair);
+  world.nat.log.push("delete", 4, pair);
+  world.committer.start();
+  await world.committer.idle();
+  world.committer.start();
+  await world.committer.idle();
+  assertEquals([world.nft.scripts, world.nat.log.size], [[], 0]);
+});
+
+Deno.test("Committer takes into a batch what comes, while it keeps its pace", async () => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const world = make({ pace: () => promise });
+  const asked = world.askAll(["192.0.2.1"]);
+  await world.settle();
+  asked.push(...world.askAll(["192.0.2.2", "2001:db8::1"]));
+  await world.settle();
+  assertEquals(world.nft.scripts, []);
+  resolve();
+  await world.committer.idle();
+  assertEquals([world.nft.scripts.length, ...answers(asked)], [1, true, true, true]);
+});
+
+Deno.test("Committer splits what is too much, when BATCH_CHANGES_MAX is passed", async () => {
+  for (
+    const [count, batches] of [
+      [BATCH_CHANGES_MAX - 1, 1],
+      [BATCH_CHANGES_MAX, 1],
+      [BATCH_CHANGES_MAX + 1, 2],
+      [3 * BATCH_CHANGES_MAX, 3],
+    ] as const
+  ) {
+    const world = make();
+    const asked = world.askAll(reals(count));
+    await world.committer.idle();
+    assertEquals(world.nft.scripts.length, batches, `${count}`);
+    assert(asked.every(({ answer, wasTrue }) => answer && wasTrue), `${count}`);
+    assertInStep(world);
+  }
+});
+
+Deno.test("Committer.wait() answers with its own batch, when a later one was asked first", async () => {
+  const world = make();
+  const many = world.askAll(reals(BATCH_CHANGES_MAX + 1));
+  const again = world.ask(realAddress(1));
+  world.nft.hold();
+  await world.settle();
+  world.nft.release();
+  world.nft.hold();
+  await world.settle();
+  assertEquals([many[0]?.answer, many.at(-1)?.answer, again?.answer], [true, undefined, true]);
+  world.nft.release();
+  await world.committer.idle();
+});
+
+Deno.test("Committer.wait() calls back at once, when all its revisions have been settled", async () => {
+  const world = make();
+  world.ask("192.0.2.1");
+  await world.committer.idle();
+  let answer: boolean | undefined;
+  world.committer.wait([1], (isCommitted) => answer = isCommitted);
+  await world.settle();
+  assertEquals(answer, true);
+});
+
+Deno.test("Committer ends one mapping only, when the kernel refuses one of a batch", async () => {
+  for (const at of [0, 1, 50, 98, 99]) {
+    const world = make();
+    const all = reals(100);
+    world.nft.kernel.refused.add(all[at]!);
+    const asked = world.askAll(all);
+    await world.committer.idle();
+    assertEquals(answers(asked), all.map((_, i) => i !== at), `${at}`);
+    assertEquals(world.nat.tables[4].size, 99);
+    assertEquals(world.reports.length, 1);
+    assert(world.reports[0]?.includes("Invalid argument"));
+    assertInStep(world, `${at}`);
+    // The kernel may think better of it.
+    world.nft.kernel.refused.clear();
+    const again = world.ask(all[at]!);
+    await world.committer.idle();
+    assertEquals([again?.answer, again?.fake], [true, asked[at]?.fake]);
+    assertInStep(world, `${at}`);
+  }
+});
+
+Deno.test("Committer ends several mappings only, when the kernel refuses several", async () => {
+  const world = make();
+  const all = reals(64);
+  const bad = new Set([3, 4, 17, 40, 63].map((i) => all[i]!));
+  for (const real of bad) world.nft.kernel.refused.add(real);
+  const asked = world.askAll(all);
+  await world.committer.idle();
+  assertEquals(answers(asked), all.map((real) => !bad.has(real)));
+  assertInStep(world);
+});
+
+Deno.test("Committer.wait() is false, when one of several mappings in a reply is refused", async () => {
+  const world = make();
+  world.nft.kernel.refused.add("192.0.2.2");
+  world.nft.hold();
+  const [one, two] = world.askAll(["192.0.2.1", "192.0.2.2"]);
+  let both: boolean | undefined;
+  world.committer.wait([2, 1], (isCommitted) => both = isCommitted);
+  world.nft.release();
+  await world.committer.idle();
+  assertEquals([one?.answer, two?.answer, both], [true, false, false]);
+});
+
+Deno.test("Committer ends the new mapping only, when the kernel's map is full", async () => {
+  const world = make();
+  world.nft.kernel.sizeMax = 3;
+  const asked = world.askAll(reals(5));
+  await world.committer.idle();
+  assertEquals(answers(asked).filter(Boolean).length, 3);
+  assertInStep(world);
+  world.pass(TTL_MS);
+  await world.committer.idle();
+  assertEquals(answers(world.askAll(reals(3, 100))), [undefined, undefined, undefined]);
+  await world.committer.idle();
+  assertInStep(world);
+});
+
+Deno.test("Committer puts a leftover out of the way, when it clashes with a new mapping", async () => {
+  const world = make();
+  const fake = make().ask("192.0.2.1")?.fake ?? "";
+  world.nft.kernel.elements("nat_map").set(fake, "203.0.113.66");
+  world.nft.kernel.elements("nat_addr").set("203.0.113.66", "");
+  const asked = world.askAll(["192.0.2.1", "192.0.2.2", "2001:db8::1"]);
+  await world.committer.idle();
+  assertEquals(asked[0]?.fake, fake);
+  assertEquals(answers(asked), [true, true, true]);
+  assert(asked.every(({ wasTrue }) => wasTrue));
+  assertEquals(world.reports.length, 1);
+  assertInStep(world);
+});
+
+/** What an admin may do by hand to three mappings that live. */
+const BY_HAND: readonly (readonly [what: string, edit: (world: Committing, one: Asked) => void])[] =
+  [
+    ["flushes the map", (world) => world.nft.kernel.elements("nat_map").clear()],
+    ["flushes the set", (world) => world.nft.kernel.elements("nat_addr").clear()],
+    ["flushes both", (world) => {
+      world.nft.kernel.elements("nat_map").clear();
+      world.nft.kernel.elements("nat_addr").clear();
+    }],
+    ["deletes one from the map", (world, one) => {
+      world.nft.kernel.elements("nat_map").delete(one.fake);
+    }],
+    ["deletes one from the set", (world, one) => {
+      world.nft.kernel.elements("nat_addr").delete(one.real);
+    }],
+    ["leads a fake elsewhere", (world, one) => {
+      world.nft.kernel.elements("nat_map").set(one.fake, "203.0.113.66");
+    }],
+    ["adds what is none of ours", (world) => {
+      world.nft.kernel.elements("nat_map").set("203.0.113.1", "203.0.113.2");
+      world.nft.kernel.elements("nat_addr").set("203.0.113.3", "");
+    }],
+  ];
+
+Deno.test("Committer.verify() makes the kernel what the tables say, when someone meddled", async () => {
+  for (const [what, edit] of BY_HAND) {
+    const world = make();
+    const one = defined(world.askAll([...reals(3), "2001:db8::1"])[0]);
+    await world.committer.idle();
+    edit(world, one);
+    assert(!world.isInStep, what);
+    const asked = world.ask("192.0.2.77");
+    await world.committer.verify();
+    assertInStep(world, what);
+    const known = world.ask(one.real);
+    assertEquals(
+      [asked?.answer, asked?.wasTrue, known?.answer, known?.wasTrue],
+      Array(4).fill(true),
+      what,
+    );
+    assertEquals(world.reports.length, 1, what);
+    assert(world.reports[0]?.includes("Somebody else"), what);
+  }
+});
+
+Deno.test("Committer.verify() lets no reply leave, when it has seen that mappings are gone", async () => {
+  const world = make();
+  const one = defined(world.ask("192.0.2.1"));
+  await world.committer.idle();
+  world.nft.kernel.elements("nat_map").clear();
+  const scripts = world.nft.scripts.length;
+  const verified = world.committer.verify();
+  while (world.nft.reads < 2) await Promise.resolve();
+  world.nft.hold();
+  // Both families have been read; the transaction that mends waits.
+  while (world.nft.scripts.length === scripts) await Promise.resolve();
+  const known = defined(world.ask(one.real));
+  assertEquals([known.answer, world.committer.isCommitted(one.revision)], [undefined, false]);
+  world.nft.release();
+  await verified;
+  assertEquals([known.answer, known.wasTrue], [true, true]);
+});
+
+for (
+  const [what, ask] of [
+    ["adopt", (committer) => committer.adopt(0)],
+    ["verify", (committer) => committer.verify()],
+    ["caughtUp", (committer) => committer.caughtUp()],
+  ] as [string, (committer: Committer) => Promise<unknown>][]
+) {
+  Deno.test(`Committer.${what}() resolves, when there is always more to commit`, async () => {
+    const world = new Committing();
+    let [isOver, isResolved, last] = [false, false, 0];
+    const { run } = world.nft;
+    world.nft.run = (script) => {
+      // While each batch is under way another change comes.
+      if (!isOver) world.ask(`10.0.${++last >> 8}.${last & 0xff}`);
+      return run.call(world.nft, script);
+    };
+    // So that adoption has a batch, too.
+    world.nft.kernel.elements("nat_addr").set("203.0.113.3", "");
+    world.ask("192.0.2.1");
+    void ask(world.committer).then(() => isResolved = true);
+    await world.settle();
+    isOver = true;
+    assert(isResolved);
+    await world.committer.idle();
+  });
+}
+
+Deno.test("Committer.verify() changes nothing and reports nothing, when the kernel is in step", async () => {
+  const world = make();
+  world.askAll([...reals(3), "2001:db8::1"]);
+  await world.committer.verify();
+  assertEquals([world.nft.scripts.length, world.nft.reads, world.reports], [1, 2, []]);
+  await world.committer.verify();
+  assertEquals([world.nft.scripts.length, world.nft.reads, world.reports], [1, 4, []]);
+  assertInStep(world);
+});
+
+Deno.test("Committer.verify() reports nothing, when mappings come and go while it reads", async () => {
+  for (const step of ["come", "go", "are renewed"]) {
+    const world = make();
+    world.askAll(reals(3));
+    await world.committer.idle();
+    world.nft.hold();
+    const verified = world.committer.verify();
+    while (world.nft.reads === 0) await Promise.resolve();
+    if (step === "come") world.askAll(reals(2, 100));
+    else if (step === "go") world.pass(TTL_MS);
+    else world.nat.tables[4].renew(world.nowMs, 2);
+    world.nft.release();
+    await verified;
+    assertEquals(world.reports, [], step);
+    assertInStep(world, step);
+  }
+});
+
+Deno.test("Committer.verify() reports a hand's edit, when dotp has changes of its own under way", async () => {
+  const world = make();
+  const one = defined(world.askAll(reals(3))[0]);
+  await world.committer.idle();
+  world.nft.kernel.elements("nat_map").delete(one.fake);
+  world.nft.hold();
+  const verified = world.committer.verify();
+  while (world.nft.reads === 0) await Promise.resolve();
+  world.nat.tables[4].renew(world.nowMs, 3);
+  world.nft.release();
+  await verified;
+  assertEquals(world.reports.length, 1);
+  assertInStep(world);
+});
+
+Deno.test("Committer mends a flush by itself, when a deletion finds its element missing", async () => {
+  const world = make();
+  const one = defined(world.askAll(reals(2))[0]);
+  await world.committer.idle();
+  world.pass(TTL_MS / 2);
+  const two = defined(world.ask(realAddress(2)));
+  await world.committer.idle();
+  world.nft.kernel.elements("nat_map").clear();
+  world.pass(TTL_MS / 2);
+  const asked = world.ask("192.0.2.9");
+  await world.committer.idle();
+  assertEquals([asked?.answer, asked?.wasTrue], [true, true]);
+  assert(!world.nft.kernel.holds(4, one.fake, one.real));
+  assert(world.nft.kernel.holds(4, two.fake, two.real));
+  assertEquals(world.reports.length, 1);
+  assertInStep(world);
+});
+
+Deno.test("Committer.verify() looks once more, when it is called during mending", async () => {
+  const world = make();
+  world.askAll([...reals(3), "2001:db8::1"]);
+  await world.committer.idle();
+  world.nft.kernel.elements("nat_map").clear();
+  void world.committer.verify();
+  // Both families have been read; the transaction that mends waits.
+  while (world.nft.reads < 2) await Promise.resolve();
+  world.nft.hold();
+  await world.settle();
+  world.nft.kernel.elements("nat_map6").clear();
+  void world.committer.verify();
+  world.nft.release();
+  await world.committer.idle();
+  assertInStep(world);
+});
+
+Deno.test("Committer tells all who wait and all who come, when nft is away", async () => {
+  const world = make();
+  world.nft.hold();
+  const waiting = world.askAll(reals(3));
+  await world.settle();
+  world.nft.state = "away";
+  world.nft.release();
+  await world.settle();
+  assertEquals(answers(waiting), [false, false, false]);
+  assert(world.isPausing);
+  assertEquals(answers(world.askAll([...reals(2), "192.0.2.9"])), [false, false, false]);
+  assert(!world.committer.isCommitted(0));
+  assertEquals(world.reports.length, 1);
+});
+
+Deno.test("Committer recovers after the pause, when nft is back", async () => {
+  const world = make();
+  const before = world.ask("192.0.2.1");
+  await world.committer.idle();
+  world.nft.state = "away";
+  world.ask("192.0.2.2");
+  await world.settle();
+  for (let i = 0; i < 3; i++) {
+    world.retry();
+    await world.settle();
+    assert(world.isPausing, "nft is still away");
+    assertEquals(world.ask("192.0.2.1")?.answer, false);
+  }
+  world.nft.state = "up";
+  world.retry();
+  await world.committer.idle();
+  assert(!world.isPausing);
+  assertInStep(world);
+  const after = world.askAll(["192.0.2.1", "192.0.2.2", "192.0.2.3"]);
+  await world.committer.idle();
+  assertEquals(after[0]?.fake, before?.fake);
+  assertEquals(answers(after), [true, true, true]);
+  assertInStep(world);
+});
+
+Deno.test("Committer comes in step, when nft died after the kernel took the batch", async () => {
+  const world = make();
+  world.nft.state = "dies";
+  const [asked] = world.askAll(["192.0.2.1"]);
+  await world.settle();
+  assertEquals([asked?.answer, world.nft.kernel.list(4).length], [false, 2]);
+  world.pass(TTL_MS);
+  world.nft.state = "up";
+  world.retry();
+  await world.committer.idle();
+  assertEquals(world.nft.kernel.list(4), []);
+  assertInStep(world);
+});
+
+Deno.test("Committer stops trying, when the pause says that it is not worthwhile", async () => {
+  const world = make();
+  world.nft.state = "away";
+  world.ask("192.0.2.1");
+  await world.settle();
+  const reads = world.nft.reads;
+  world.retry(false);
+  await world.committer.idle();
+  assertEquals(world.nft.reads, reads);
+  assertEquals(world.ask("192.0.2.1")?.answer, false);
+});
+
+Deno.test("Committer keeps no more changes than mappings, when nft is away for long", async () => {
+  const world = make();
+  world.nft.state = "away";
+  for (let i = 0; i < 50; i++) {
+    world.askAll(reals(10));
+    await world.settle();
+    world.pass(TTL_MS);
+    world.retry();
+    await world.settle();
+  }
+  assert(world.nat.log.size <= 50, `${world.nat.log.size} changes wait`);
+});
+
+Deno.test("Committer.wait() is false at once, when WAITING_MAX wait already", async () => {
+  const world = make();
+  world.nft.hold();
+  world.ask("192.0.2.1");
+  const told: boolean[] = [];
+  const wait = () => world.committer.wait([1], (isCommitted) => told.push(isCommitted));
+  for (let i = 1; i < WAITING_MAX; i++) wait();
+  assertEquals(told, []);
+  wait();
+  assertEquals(told, [false]);
+  world.nft.release();
+  await world.committer.idle();
+  assertEquals(told.length, WAITING_MAX);
+  assertEquals(told.filter(Boolean).length, WAITING_MAX - 1);
+});
+
+for (const [outcome, state] of [["well", "up"], ["failed", "away"]] as const) {
+  Deno.test(`Committer lets others have a turn, when very many wait and it ${outcome}`, async () => {
+    let told = 0;
+    const toldBefore: number[] = [];
+    const world = new Committing({
+      breathe: () => {
+        toldBefore.push(told);
+        return Promise.resolve();
+      },
+    });
+    world.nft.state = state;
+    const { revision } = defined(world.ask("192.0.2.1"));
+    const count = 3 * ANSWERED_AT_ONCE;
+    for (let i = 1; i < count; i++) world.committer.wait([revision], () => told++);
+    await world.settle();
+    assertEquals(told, count - 1);
+    // The first of the first hundred is the reply that was asked for.
+    assertEquals(toldBefore, [ANSWERED_AT_ONCE - 1, 2 * ANSWERED_AT_ONCE - 1]);
+  });
+}
+
+Deno.test("Committer.wait() is not true, when the mapping has expired meanwhile", async () => {
+  const world = make();
+  world.nft.hold();
+  world.ask("192.0.2.1");
+  await world.settle();
+  const asked = defined(world.ask("192.0.2.2"));
+  world.pass(TTL_MS);
+  world.nft.release();
+  await world.committer.idle();
+  assert(!world.nft.kernel.holds(4, asked.fake, asked.real));
+  assertEquals(asked.answer, false);
+});
+
+Deno.test("Committer.wait() is not true, when a refused mapping went and came meanwhile", async () => {
+  const world = make();
+  world.nft.kernel.refused.add("192.0.2.1");
+  world.nft.hold();
+  world.ask("192.0.2.1");
+  await world.settle();
+  world.pass(TTL_MS);
+  const again = world.ask("192.0.2.1");
+  world.nft.release();
+  await world.committer.idle();
+  assertEquals([again?.wasTrue, again?.answer], [false, false]);
+  assertInStep(world);
+});
+
+Deno.test("Committer.adopt() takes over what is ours and removes the rest, when it starts", async () => {
+  const world = make();
+  const [map, set] = ["nat_map", "nat_addr"].map((name) => world.nft.kernel.elements(name));
+  const [map6, set6] = ["nat_map6", "nat_addr6"].map((name) => world.nft.kernel.elements(name));
+  for (
+    const [fake, real] of [
+      ["198.18.0.1", "192.0.2.1"],
+      ["198.18.0.2", "192.0.2.2"],
+      ["203.0.113.1", "192.0.2.3"],
+      ["198.18.0.3", "192.0.2.1"],
+      ["198.18.0.0", "192.0.2.5"],
+    ] as const
+  ) map?.set(fake, real);
+  for (const real of ["192.0.2.1", "192.0.2.3", "192.0.2.99"]) set?.set(real, "");
+  map6?.set("2001:2::1", "2001:db8::1");
+  set6?.set("2001:db8::1", "").set("2001:db8::2", "");
+  assertEquals(await world.committer.adopt(0), 3);
+  assertEquals(world.expected(4), [
+    "192.0.2.1",
+    "192.0.2.2",
+    "198.18.0.1 192.0.2.1",
+    "198.18.0.2 192.0.2.2",
+  ]);
+  assertInStep(world);
+  const known = world.ask("192.0.2.2");
+  assertEquals([known?.fake, known?.answer, known?.wasTrue], ["198.18.0.2", true, true]);
+});
+
+Deno.test("Committer.adopt() repairs in chunks, when much of what is there is none of ours", async () => {
+  const world = make();
+  const count = 2 * BATCH_CHANGES_MAX + 1;
+  for (const real of reals(count)) world.nft.kernel.elements("nat_addr").set(real, "");
+  assertEquals(await world.committer.adopt(0), 0);
+  assertEquals(world.nft.kernel.list(4), []);
+  assertEquals(world.nft.scripts.length, 3);
+});
+
+Deno.test("Committer.adopt() asks nft to change nothing, when the kernel is in step", async () => {
+  const world = make();
+  world.nft.kernel.elements("nat_map").set("198.18.0.1", "192.0.2.1");
+  world.nft.kernel.elements("nat_addr").set("192.0.2.1", "");
+  assertEquals(await world.committer.adopt(0), 1);
+  assertEquals(world.nft.scripts, []);
+});
+
+Deno.test("Committer.adopt() tries until nft is well and fails replies, when nft is away", async () => {
+  for (const state of ["away", "dies"] as const) {
+    const world = make();
+    world.nft.kernel.elements("nat_map").set("198.18.0.1", "192.0.2.1");
+    world.nft.kernel.elements("nat_addr").set("192.0.2.1", "").set("192.0.2.9", "");
+    world.nft.state = state;
+    const adopted = world.committer.adopt(0);
+    const early = world.ask("192.0.2.2");
+    await world.settle();
+    assertEquals([early?.answer, world.ask("192.0.2.2")?.answer], [false, false], state);
+    assert(world.isPausing && world.reports[0]?.includes("nft"), state);
+    world.nft.state = "up";
+    world.retry();
+    assert(await adopted >= 1, state);
+    assertInStep(world, state);
+    assertEquals(world.ask("192.0.2.1")?.fake, "198.18.0.1", state);
+  }
+});
+
+Deno.test("Committer.adopt() lets replies wait, when the kernel is still being read", async () => {
+  const world = make();
+  world.nft.kernel.elements("nat_map").set("198.18.0.1", "192.0.2.1");
+  world.nft.kernel.elements("nat_addr").set("192.0.2.1", "");
+  world.nft.hold();
+  const adopted = world.committer.adopt(0);
+  const fresh = defined(world.ask("192.0.2.2"));
+  await world.settle();
+  assertEquals([fresh.answer, world.committer.isCommitted(0)], [undefined, false]);
+  world.nft.release();
+  assert(await adopted >= 1);
+  assertEquals(fresh.answer, fresh.wasTrue);
+  assert(world.nft.kernel.holds(4, "198.18.0.1", "192.0.2.1"));
+  assertInStep(world);
+  assertEquals(world.reports, []);
+});
+
+Deno.test("Committer.adopt() leaves a fake to its real, when another real is asked for first", async () => {
+  const world = make({ ipv4: "198.18.0.0/30" });
+  const fake = defined(make({ ipv4: "198.18.0.0/30" }).ask("192.0.2.7")).fake;
+  world.nft.kernel.elements("nat_map").set(fake, "192.0.2.1");
+  world.nft.kernel.elements("nat_addr").set("192.0.2.1", "");
+  const adopted = world.committer.adopt(0);
+  // Whoever has the fake from before the restart goes on using it.
+  const early = world.ask("192.0.2.7");
+  await adopted;
+  assert(world.nft.kernel.holds(4, fake, "192.0.2.1"));
+  assert(early?.fake !== fake || early.answer !== true);
+  assertInStep(world);
+});
+
+Deno.test("Committer.adopt() renews what is old in the kernel, when elements have a lifetime", async () => {
+  const world = make({ ttlMs: 1e9 });
+  const { kernel } = world.nft;
+  kernel.timeoutS = 100;
+  kernel.nowMs = 60_000;
+  // A kernel lists its elements in no order of age.
+  for (const [n, addedMs] of [[2, 30_000], [1, 0], [3, 20_000]] as const) {
+    kernel.elements("nat_map").set(`198.18.0.${n}`, `192.0.2.${n}`);
+    kernel.elements("nat_addr").set(`192.0.2.${n}`, "");
+    kernel.setAdded("nat_map", `198.18.0.${n}`, addedMs);
+    kernel.setAdded("nat_addr", `192.0.2.${n}`, addedMs);
+  }
+  assertEquals(await world.committer.adopt(0), 3);
+  const table = world.nat.tables[4];
+  // They were 30, 60 and 40 seconds old, and two fifths of the lifetime may pass.
+  assertEquals([table.renewMs, table.nextRenewalMs], [40_000, -20_000]);
+  table.renew(0);
+  assertEquals(table.nextRenewalMs, 10_000);
+  world.committer.start();
+  await world.committer.idle();
+  assertEquals(kernel.expiresS("nat_map", "198.18.0.1"), 100);
+  assertEquals(kernel.expiresS("nat_addr", "192.0.2.1"), 100);
+  assertEquals(kernel.expiresS("nat_map", "198.18.0.2"), 70);
+});
+
+Deno.test("Committer renews by delete and add in one transaction, when a table asks for it", async () => {
+  const world = make({ ttlMs: 1e9 });
+  world.nft.kernel.timeoutS = 100;
+  await world.committer.adopt(0);
+  const asked = defined(world.ask("192.0.2.1"));
+  await world.committer.idle();
+  assertEquals(world.nat.tables[4].nextRenewalMs, 40_000);
+  for (let round = 1; round <= 5; round++) {
+    world.pass(40_000);
+    world.nat.tables[4].renew(world.nowMs);
+    world.committer.start();
+    await world.committer.idle();
+    assertEquals(world.nft.scripts.length, 1 + round);
+    assertEquals(world.nft.kernel.expiresS("nat_map", asked.fake), 100);
+    assertInStep(world);
+  }
+  assertEquals(
+    world.nft.scripts.at(-1),
+    [
+      `delete element inet dotp nat_map {${asked.fake}}`,
+      "delete element inet dotp nat_addr {192.0.2.1}",
+      `add element inet dotp nat_map {${asked.fake} : 192.0.2.1}`,
+      "add element inet dotp nat_addr {192.0.2.1}",
+    ].join(";"),
+  );
+  assertEquals(world.reports, []);
+});
+
+Deno.test("Committer renews after all, when nft was away as it was due", async () => {
+  const world = make({ ttlMs: 1e9 });
+  world.nft.kernel.timeoutS = 100;
+  await world.committer.adopt(0);
+  const asked = defined(world.ask("192.0.2.1"));
+  await world.committer.idle();
+  const table = world.nat.tables[4];
+  world.nft.state = "away";
+  world.pass(40_000);
+  table.renew(world.nowMs);
+  world.committer.start();
+  await world.settle();
+  world.nft.state = "up";
+  world.retry();
+  await world.committer.idle();
+  for (let s = 0; s < 60; s++) {
+    world.pass(1_000);
+    assert(world.nft.kernel.holds(4, asked.fake, asked.real), `${s} s later`);
+    table.renew(world.nowMs);
+    world.committer.start();
+    await world.committer.idle();
+  }
+});
+
+Deno.test("Committer notices a missing element, when it renews it", async () => {
+  const world = make();
+  const one = defined(world.ask("192.0.2.1"));
+  await world.committer.idle();
+  world.nft.kernel.elements("nat_map").delete(one.fake);
+  world.nat.tables[4].renew(world.nowMs, 1);
+  world.committer.start();
+  await world.committer.idle();
+  assertInStep(world);
+  assert(world.reports[0]?.includes("not as dotp left them"));
+});
+
+/** A pool of two fakes, both of which have stood for other reals and rest no more. */
+async function usedPool(): Promise<Committing> {
+  const world = make({ ipv4: "198.18.0.0/30" });
+  world.askAll(["192.0.2.1", "192.0.2.2"]);
+  await world.committer.idle();
+  world.pass(TTL_MS);
+  world.pass(REST_MS);
+  await world.committer.idle();
+  assertEquals(world.nft.forgotten, []);
+  return world;
+}
+
+Deno.test("Committer forgets connections before the batch, when a fake gets another real", async () => {
+  const world = await usedPool();
+  const scripts = world.nft.scripts.length;
+  const asked = world.askAll(["192.0.2.3", "2001:db8::1"]);
+  await world.committer.idle();
+  assertEquals(answers(asked), [true, true]);
+  // The new one of IPv6 has had none.
+  assertEquals(world.nft.forgotten, [{ fakes: [defined(asked[0]).fake], scripts }]);
+});
+
+Deno.test("Committer forgets nothing, when a real gets its own fake back", async () => {
+  const world = await usedPool();
+  world.askAll(["192.0.2.1", "192.0.2.2"]);
+  await world.committer.idle();
+  assertEquals(world.nft.forgotten, []);
+});
+
+Deno.test("Committer forgets connections of an evicted mapping, when evictAfterMs is over", async () => {
+  const world = make({ ipv4: "198.18.0.0/30", evictAfterMs: 500 });
+  const [one] = world.askAll(["192.0.2.1", "192.0.2.2"]);
+  await world.committer.idle();
+  world.pass(500);
+  const three = defined(world.ask("192.0.2.3"));
+  await world.committer.idle();
+  assertEquals([three.fake, three.answer, three.wasTrue], [one?.fake, true, true]);
+  assertEquals(world.nft.forgotten.map(({ fakes }) => fakes), [[three.fake]]);
+  assertInStep(world);
+});
+
+Deno.test("Committer forgets connections all the same, when nft was away meanwhile", async () => {
+  const world = await usedPool();
+  world.nft.state = "away";
+  world.ask("192.0.2.9");
+  world.ask("2001:db8::9");
+  await world.settle();
+  const three = defined(world.ask("192.0.2.4"));
+  world.nft.state = "up";
+  world.retry();
+  await world.committer.idle();
+  assert(world.nft.forgotten.some(({ fakes }) => fakes.includes(three.fake)));
+  assertInStep(world);
+});
+
+Deno.test("Committer fails replies and recovers, when connections cannot be forgotten", async () => {
+  const world = await usedPool();
+  world.nft.forgetProblem = "conntrack is gone";
+  const asked = world.ask("192.0.2.3");
+  await world.settle();
+  assertEquals([asked?.answer, world.nft.kernel.list(4)], [false, []]);
+  assert(world.reports[0]?.includes("conntrack is gone"));
+  world.nft.forgetProblem = undefined;
+  world.retry();
+  await world.committer.idle();
+  assertInStep(world);
+  assertEquals(world.ask("192.0.2.3")?.answer, true);
+});
+
+Deno.test("Committer refuses an adopted mapping alone, when the kernel no longer takes it", async () => {
+  const world = make();
+  for (const n of [1, 2]) {
+    world.nft.kernel.elements("nat_map").set(`198.18.0.${n}`, `192.0.2.${n}`);
+    world.nft.kernel.elements("nat_addr").set(`192.0.2.${n}`, "");
+  }
+  await world.committer.adopt(0);
+  world.nft.kernel.elements("nat_map").clear();
+  world.nft.kernel.elements("nat_addr").clear();
+  world.nft.kernel.refused.add("192.0.2.1");
+  await world.committer.verify();
+  const known = world.ask("192.0.2.2");
+  assertEquals([known?.answer, known?.wasTrue], [true, true]);
+  assertEquals(world.nat.tables[4].size, 1);
+  assertInStep(world);
+});
+
+Deno.test("Committer leaves nothing behind, when half of a mapping is refused", async () => {
+  const world = make();
+  const asked = defined(world.ask("192.0.2.1"));
+  await world.committer.idle();
+  world.nft.kernel.elements("nat_addr").clear();
+  world.nft.kernel.refused.add("192.0.2.1");
+  void world.committer.verify();
+  await world.committer.idle();
+  assert(!world.nft.kernel.holds(4, asked.fake, asked.real));
+  assertInStep(world);
+});
+
+type Step =
+  | { readonly what: "ask"; readonly n: number }
+  | { readonly what: "pass"; readonly ms: number }
+  | { readonly what: "settle" | "hold" | "release" | "up" | "away" | "dies" | "retry" }
+  | { readonly what: "refuse" | "allow" | "meddle"; readonly n: number };
+
+const ASK = fc.record({ what: fc.constant("ask" as const), n: fc.nat(11) });
+const PASS = fc.record({
+  what: fc.constant("pass" as const),
+  ms: fc.constantFrom(0, 1, 500, REST_MS, TTL_MS / 2, TTL_MS),
+});
+const MOVE = fc.record({
+  what: fc.constantFrom("settle" as const, "settle" as const, "hold" as const, "release" as const),
+});
+const FAULT = fc.record({
+  what: fc.constantFrom(
+    "up" as const,
+    "up" as const,
+    "away" as const,
+    "dies" as const,
+    "retry" as const,
+  ),
+});
+const REFUSE = fc.record({
+  what: fc.constantFrom("refuse" as const, "allow" as const),
+  n: fc.nat(11),
+});
+const MEDDLE = fc.record({ what: fc.constant("meddle" as const), n: fc.nat(BY_HAND.length - 1) });
+
+/** One of twelve reals, half of them IPv6; six IPv4 ones share a pool of two. */
+function realOf(n: number): string {
+  return n % 2 === 0 ? `192.0.2.${n + 1}` : `2001:db8::${n + 1}`;
+}
+
+async function take(world: Committing, step: Step, asked: Asked[]): Promise<void> {
+  switch (step.what) {
+    case "ask":
+      return void asked.push(...world.askAll([realOf(step.n)]));
+    case "pass":
+      return world.pass(step.ms);
+    case "settle":
+      return await world.settle();
+    case "hold":
+      return world.nft.hold();
+    case "release":
+      return world.nft.release();
+    case "up":
+    case "away":
+    case "dies":
+      world.nft.state = step.what;
+      return;
+    case "retry":
+      return world.retry();
+    case "refuse":
+      return void world.nft.kernel.refused.add(realOf(step.n));
+    case "allow":
+      return void world.nft.kernel.refused.delete(realOf(step.n));
+    case "meddle": {
+      const [pair] = livingPairs(world.nat.tables[4]);
+      const [fake, real] = [
+        pair?.fake.join(".") ?? "198.18.0.1",
+        pair?.real.join(".") ?? "192.0.2.1",
+      ];
+      BY_HAND[step.n]?.[1](world, { family: 4, fake, real, revision: 0 });
+      void world.committer.verify();
+    }
+  }
+}
+
+/** Lets everything become well and come to rest. */
+async function comeToRest(world: Committing): Promise<void> {
+  world.nft.state = "up";
+  world.nft.kernel.refused.clear();
+  world.nft.release();
+  for (let i = 0; i < 3; i++) {
+    await world.settle();
+    world.retry();
+  }
+  world.committer.start();
+  await world.committer.idle();
+}
+
+function property(step: fc.Arbitrary<Step>, wasTrueAlways: boolean) {
+  return fc.asyncProperty(fc.array(step, { maxLength: 60, size: "max" }), async (steps) => {
+    const world = make({ ipv4: "198.18.0.0/30" });
+    const asked: Asked[] = [];
+    for (const one of steps) await take(world, one, asked);
+    await comeToRest(world);
+    assertInStep(world);
+    for (const { answer, wasTrue, real } of asked) {
+      assert(answer !== undefined, `nobody told the reply about ${real}`);
+      assert(
+        !wasTrueAlways || !answer || wasTrue,
+        `${real} was handed out and is not in the kernel`,
+      );
+    }
+  });
+}
+
+Deno.test("Committer hands out only what the kernel has, when nft fails at random", async () => {
+  const step = fc.oneof({ weight: 4, arbitrary: ASK }, { weight: 2, arbitrary: PASS }, MOVE, FAULT);
+  await holdsAsync("Committer and faults", property(step, true));
+});
+
+Deno.test("Committer hands out only what the kernel has, when elements are refused", async () => {
+  const step = fc.oneof(
+    { weight: 4, arbitrary: ASK },
+    { weight: 2, arbitrary: PASS },
+    MOVE,
+    REFUSE,
+  );
+  await holdsAsync("Committer and refusals", property(step, true));
+});
+
+Deno.test("Committer makes the kernel equal the tables, when everything goes wrong", async () => {
+  const step = fc.oneof({ weight: 4, arbitrary: ASK }, PASS, MOVE, FAULT, REFUSE, MEDDLE);
+  await holdsAsync("Committer and everything", property(step, false));
+});

@@ -1,0 +1,584 @@
+/**
+ * The path of one query with everything around it faked: what a client gets, what the upstream gets,
+ * and what neither gets.
+ */
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import fc from "fast-check";
+import { DnsProxy, type Failure } from "../../lib/proxy/proxy.ts";
+import {
+  CLIENT_IN_FLIGHT_MAX,
+  IN_FLIGHT_MAX,
+  PendingQueries,
+  UPSTREAM_TIMEOUT_MS,
+} from "../../lib/proxy/pending.ts";
+import { Committer } from "../../lib/kernel/committer.ts";
+import { defined } from "../support/defined.ts";
+import { bytesOf, viewOf } from "../support/hex.ts";
+import { lookUp, type NatOptions } from "../support/nat.ts";
+import {
+  a,
+  aaaa,
+  cname,
+  concat,
+  message,
+  type MessageSpec,
+  opt,
+  pointer,
+  query,
+  REPLY_FLAGS,
+  txt,
+} from "../support/packet.ts";
+import { holds } from "../support/property.ts";
+import { decode } from "../support/reader.ts";
+import { makeRewriting, type Rewriting, TTL_MAX } from "../support/rewriting.ts";
+
+const NAME = "www.example.com";
+const OTHER = { name: "www.other.test" };
+const TC = 0x0200;
+const SERVFAIL_FLAGS = REPLY_FLAGS | 2;
+
+/** A committer that does as it is told. */
+class FakeCommitter extends Committer {
+  settled: number;
+  readonly waiting: { revisions: readonly number[]; done: (committed: boolean) => void }[] = [];
+
+  constructor({ log, tables }: Rewriting["nat"]) {
+    const none = () => Promise.reject(new Error("there is no nft"));
+    const nft = { run: none, read: none, forget: none };
+    super({ nft, table: "dotp", log, tables, pause: none, report: () => {} });
+    this.settled = log.revision;
+  }
+
+  override isCommitted(revision: number): boolean {
+    return revision <= this.settled;
+  }
+
+  override wait(revisions: readonly number[], done: (committed: boolean) => void): void {
+    this.waiting.push({ revisions, done });
+  }
+}
+
+/** A query that went to the upstream. */
+interface Asked {
+  readonly socket: number;
+  readonly id: number;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+/** An answerer and what comes out of it. */
+class Dotp {
+  readonly asked: Asked[] = [];
+  readonly replies: [peer: string, bytes: Uint8Array<ArrayBuffer>][] = [];
+  readonly failures: Failure[] = [];
+  readonly rewriting: Rewriting;
+  readonly committer: FakeCommitter;
+  readonly inFlight = new PendingQueries<string>(
+    () => (this.#nextId = (this.#nextId + 257) & 0xffff),
+    (peer) => peer,
+  );
+  nowMs = 0;
+  #nextId = 0x4000;
+  #nextSocket = 0;
+  readonly #answerer: DnsProxy<string>;
+
+  constructor(options: NatOptions & { domains?: readonly string[] } = {}) {
+    this.rewriting = makeRewriting(options);
+    this.committer = new FakeCommitter(this.rewriting.nat);
+    this.#answerer = new DnsProxy({
+      inFlight: this.inFlight,
+      rewriter: this.rewriting.rewriter,
+      committer: this.committer,
+      outlet: {
+        pickSocket: () => this.#nextSocket++ % 8,
+        ask: (socket, view, length) => {
+          this.asked.push({ socket, id: view.getUint16(0), bytes: bytesOf(view, length) });
+        },
+        reply: (peer, view, length) => this.replies.push([peer, bytesOf(view, length)]),
+      },
+      now: () => this.nowMs,
+      onFailure: (why) => this.failures.push(why),
+    });
+  }
+
+  /** A datagram from a client, in a buffer that is used again. */
+  query(bytes: Uint8Array, peer = "client"): void {
+    const view = viewOf(concat(bytes, new Uint8Array(100).fill(0xa5)));
+    this.#answerer.onQuery(peer, view, bytes.length, this.nowMs);
+    new Uint8Array(view.buffer).fill(0x5a);
+  }
+
+  /** A datagram from the upstream, in a buffer that is used again. */
+  receive(socket: number, bytes: Uint8Array): void {
+    const view = viewOf(concat(bytes, new Uint8Array(100).fill(0xa5)));
+    this.#answerer.onReply(socket, view, bytes.length, this.nowMs);
+    new Uint8Array(view.buffer).fill(0x5a);
+  }
+
+  /** The reply to the query that was sent on last, or to another. */
+  answer(spec: MessageSpec, to = defined(this.asked.at(-1))): void {
+    this.receive(to.socket, message({ ...spec, id: to.id }));
+  }
+
+  time(nowMs: number): void {
+    this.nowMs = nowMs;
+    this.#answerer.onTime(nowMs);
+  }
+
+  /** Replies since the last call, of which the peers are not of interest. */
+  takeReplies(): Uint8Array<ArrayBuffer>[] {
+    return this.replies.splice(0).map(([, bytes]) => bytes);
+  }
+}
+
+Deno.test("DnsProxy.onQuery() sends a query on as it is but for the id, when it is a usual one", () => {
+  for (
+    const bytes of [
+      query({ id: 0x1234 }),
+      query({ id: 0x1234, flags: 0x0110, additionals: [opt(4096, 0x8000)] }),
+      query({
+        id: 0x1234,
+        flags: 0x7bf & ~0x7800,
+        question: { name: NAME, type: 255, class: 255 },
+      }),
+      query({ id: 0x1234, trailing: new Uint8Array(7) }),
+      query({ id: 0x1234, question: { name: "" } }),
+    ]
+  ) {
+    const proxy = new Dotp();
+    proxy.query(bytes);
+    const asked = defined(proxy.asked[0]);
+    assertEquals(proxy.replies, []);
+    assertNotEquals(asked.id, 0x1234);
+    assertEquals(asked.bytes.slice(2), bytes.slice(2));
+  }
+});
+
+Deno.test("DnsProxy.onQuery() sends each query on under its own id, when they are the same", () => {
+  const proxy = new Dotp();
+  for (let i = 0; i < 100; i++) proxy.query(query({ id: 1 }), `client ${i}`);
+  assertEquals(new Set(proxy.asked.map(({ socket, id }) => `${socket} ${id}`)).size, 100);
+});
+
+Deno.test("DnsProxy.onQuery() drops a datagram, when it is too short or no query", () => {
+  const proxy = new Dotp();
+  for (let length = 0; length < 12; length++) proxy.query(query().slice(0, length));
+  for (let opcode = 0; opcode < 16; opcode++) {
+    proxy.query(message({ flags: REPLY_FLAGS | (opcode << 11) }));
+  }
+  assertEquals([proxy.asked, proxy.replies], [[], []]);
+});
+
+Deno.test("DnsProxy.onQuery() answers NOTIMP with a header, when the opcode is another than 0", () => {
+  for (let opcode = 1; opcode < 16; opcode++) {
+    const proxy = new Dotp();
+    proxy.query(query({ id: 0xbeef, flags: (opcode << 11) | 0x0100 }));
+    const expected = message({
+      id: 0xbeef,
+      flags: REPLY_FLAGS | (opcode << 11) | 4,
+      counts: [0, 0, 0, 0],
+    });
+    assertEquals(proxy.takeReplies(), [expected.slice(0, 12)], `${opcode}`);
+    assertEquals(proxy.asked, []);
+  }
+});
+
+Deno.test("DnsProxy.onQuery() answers FORMERR with a header, when there is no readable question", () => {
+  const whole = query({ id: 0xbeef });
+  for (
+    const [what, bytes] of [
+      ["a header", whole.slice(0, 12)],
+      ["half a name", whole.slice(0, 20)],
+      ["no class", whole.slice(0, -2)],
+      ["QDCOUNT 0", query({ id: 0xbeef, counts: [0, 0, 0, 0] })],
+      ["QDCOUNT 2", query({ id: 0xbeef, counts: [2, 0, 0, 0] })],
+      ["a compressed name", query({ id: 0xbeef, question: { name: pointer(12) } })],
+      [
+        "a label of another type",
+        query({ id: 0xbeef, question: { name: Uint8Array.of(0x41, 0) } }),
+      ],
+      ["two OPTs", query({ id: 0xbeef, additionals: [opt(512), opt(512)] })],
+    ] as const
+  ) {
+    const proxy = new Dotp();
+    proxy.query(bytes);
+    const expected = message({ id: 0xbeef, flags: REPLY_FLAGS | 1, counts: [0, 0, 0, 0] });
+    assertEquals(proxy.takeReplies(), [expected.slice(0, 12)], what);
+    assertEquals(proxy.asked, [], what);
+  }
+});
+
+Deno.test("DnsProxy.onQuery() answers FORMERR with the question, when a record is damaged", () => {
+  const proxy = new Dotp();
+  proxy.query(query({ id: 7, counts: [1, 0, 0, 1] }));
+  proxy.query(query({ id: 7, additionals: [{ ...opt(1232), rdlength: 1 }] }));
+  const expected = message({ id: 7, flags: REPLY_FLAGS | 1 });
+  assertEquals(proxy.takeReplies(), [expected, expected]);
+  proxy.query(query({ id: 7, additionals: [opt(4096)], counts: [1, 0, 0, 2] }));
+  assertEquals(proxy.takeReplies(), [
+    message({ id: 7, flags: REPLY_FLAGS | 1, additionals: [opt(1232)] }),
+  ]);
+});
+
+Deno.test("DnsProxy.onReply() passes a reply but for the id, when no name in it is ours", () => {
+  for (
+    const spec of [
+      { question: OTHER, answers: [a(OTHER.name, "192.0.2.1", 86_400)], flags: 0x87f0 },
+      { question: OTHER, flags: REPLY_FLAGS | 3 },
+      { question: OTHER, counts: [1, 9, 9, 9], trailing: new Uint8Array(50).fill(0xff) },
+      { question: OTHER, answers: [a(OTHER.name, "192.0.2.1")], trailing: new Uint8Array(9) },
+    ]
+  ) {
+    const proxy = new Dotp();
+    proxy.query(query({ id: 0xbeef, question: OTHER }), "10.0.0.1");
+    proxy.answer(spec);
+    assertEquals(proxy.replies, [["10.0.0.1", message({ ...spec, id: 0xbeef })]]);
+  }
+});
+
+Deno.test("DnsProxy.onReply() rewrites, when a name is ours and its mapping is in the kernel", () => {
+  const proxy = new Dotp();
+  proxy.query(query({ id: 0xbeef }));
+  proxy.answer({ answers: [cname(NAME, "cdn.test"), a("cdn.test", "192.0.2.1")] });
+  assertEquals(proxy.takeReplies(), [
+    message({
+      id: 0xbeef,
+      answers: [cname(NAME, "cdn.test"), a("cdn.test", "198.18.0.1", TTL_MAX)],
+    }),
+  ]);
+  assertEquals(proxy.committer.waiting, []);
+});
+
+Deno.test("DnsProxy.onReply() holds a reply, when its mapping is not in the kernel yet", () => {
+  const proxy = new Dotp();
+  proxy.query(query({ id: 0xbeef, additionals: [opt(1232)] }), "first");
+  const known = proxy.committer.settled;
+  proxy.answer({ answers: [a(NAME, "203.0.113.1"), a(NAME, "203.0.113.2"), a(NAME, "192.0.2.1")] });
+  assertEquals(proxy.replies, []);
+  // Another query takes the slot meanwhile, and the table moves on.
+  proxy.query(query({ id: 0xdead }), "second");
+  const { 4: table } = proxy.rewriting.nat.tables;
+  const fakes = ["203.0.113.1", "203.0.113.2"].map((real) => lookUp(table, real, 0));
+  const [waiting] = proxy.committer.waiting;
+  const unknown = waiting?.revisions.filter((revision) => revision > known);
+  assertEquals(unknown, [known + 1, known + 2]);
+  waiting?.done(true);
+  assertEquals(proxy.replies, [[
+    "first",
+    message({
+      id: 0xbeef,
+      answers: [...fakes, "198.18.0.1"].map((fake) => a(NAME, fake, TTL_MAX)),
+    }),
+  ]]);
+  assertEquals(proxy.failures, []);
+});
+
+Deno.test("DnsProxy.onReply() holds each reply for its own, when several wait", () => {
+  const proxy = new Dotp();
+  for (const n of [1, 2, 3]) {
+    proxy.query(query({ id: n }), `client ${n}`);
+    proxy.answer({ answers: [a(NAME, `203.0.113.${n}`)] });
+  }
+  const last = proxy.rewriting.nat.log.revision;
+  const revisions = proxy.committer.waiting.map(({ revisions }) => revisions);
+  assertEquals(revisions, [[last - 2], [last - 1], [last]]);
+  for (const n of [2, 0, 1]) proxy.committer.waiting[n]?.done(true);
+  assertEquals(proxy.replies.map(([peer, bytes]) => [peer, decode(bytes).id]), [
+    ["client 3", 3],
+    ["client 1", 1],
+    ["client 2", 2],
+  ]);
+});
+
+Deno.test("DnsProxy.onReply() does not wait, when the kernel has the revision", () => {
+  const proxy = new Dotp();
+  proxy.committer.settled++;
+  proxy.query(query({ id: 5 }));
+  proxy.answer({ answers: [a(NAME, "203.0.113.1")] });
+  assertEquals([proxy.replies.length, proxy.committer.waiting.length], [1, 0]);
+  proxy.query(query({ id: 6 }));
+  proxy.answer({ answers: [a(NAME, "203.0.113.2")] });
+  assertEquals([proxy.replies.length, proxy.committer.waiting.length], [1, 1]);
+});
+
+Deno.test("DnsProxy.onReply() answers SERVFAIL, when the mapping cannot be had", () => {
+  const proxy = new Dotp();
+  proxy.query(query({ id: 0xbeef, additionals: [opt(4096, 0x8000)] }), "first");
+  proxy.answer({ answers: [a(NAME, "203.0.113.1")] });
+  proxy.query(query({ id: 1, question: OTHER }), "second");
+  proxy.committer.waiting[0]?.done(false);
+  assertEquals(proxy.replies, [[
+    "first",
+    message({ id: 0xbeef, flags: SERVFAIL_FLAGS, additionals: [opt(1232, 0x8000)] }),
+  ]]);
+  assertEquals(proxy.failures, ["the mapping could not be brought into the kernel"]);
+});
+
+Deno.test("DnsProxy.onReply() answers SERVFAIL, when the pool is full", () => {
+  const proxy = new Dotp({ ipv4: "203.0.113.0/30" });
+  for (const real of ["10.0.0.1", "10.0.0.2"]) lookUp(proxy.rewriting.nat.tables[4], real, 0);
+  proxy.query(query({ id: 0xbeef }));
+  proxy.answer({ answers: [a(NAME, "10.0.0.3")] });
+  assertEquals(proxy.takeReplies(), [message({ id: 0xbeef, flags: SERVFAIL_FLAGS })]);
+  assertEquals(proxy.failures, ["the pool of fake addresses is full"]);
+});
+
+Deno.test("DnsProxy.onReply() goes on waiting or answers SERVFAIL, when a reply of ours is cut", () => {
+  const reply = { answers: [cname(NAME, "cdn.test"), a("cdn.test", "192.0.2.1")] };
+  const whole = message(reply);
+  for (let length = 0; length < whole.length; length++) {
+    const proxy = new Dotp();
+    proxy.query(query({ id: 0xbeef }));
+    const { socket, id } = proxy.asked[0]!;
+    proxy.receive(socket, message({ ...reply, id }).slice(0, length));
+    const hasQuestion = length >= query().length;
+    const expected = hasQuestion ? [message({ id: 0xbeef, flags: SERVFAIL_FLAGS })] : [];
+    assertEquals(proxy.takeReplies(), expected, `${length}`);
+    assertEquals(proxy.inFlight.size, hasQuestion ? 0 : 1, `${length}`);
+  }
+});
+
+Deno.test("DnsProxy.onReply() passes what there is, when a reply that is not ours is cut", () => {
+  const reply = { question: OTHER, answers: [a(OTHER.name, "192.0.2.1")] };
+  const questionLength = query({ question: OTHER }).length;
+  for (let length = questionLength; length < message(reply).length; length++) {
+    const proxy = new Dotp();
+    proxy.query(query({ id: 0xbeef, question: OTHER }));
+    const { socket, id } = proxy.asked[0]!;
+    proxy.receive(socket, message({ ...reply, id }).slice(0, length));
+    assertEquals(proxy.takeReplies(), [message({ ...reply, id: 0xbeef }).slice(0, length)]);
+  }
+});
+
+/** A reply of exactly `length` octets, the last record of its answer section as long as it takes. */
+function replyOfLength(length: number, spec: MessageSpec): MessageSpec {
+  const answersWith = (octets: number) => [
+    a(OTHER.name, "192.0.2.1"),
+    { owner: OTHER.name, type: 0xff00, rdata: new Uint8Array(octets) },
+  ];
+  const octets = length - message({ ...spec, answers: answersWith(0) }).length;
+  return { ...spec, answers: answersWith(octets) };
+}
+
+Deno.test("DnsProxy.onReply() cuts at a record, when a reply is longer than the client takes", () => {
+  for (
+    const [what, options, limit] of [
+      ["no OPT", [], 512],
+      ["OPT of 0", [opt(0)], 512],
+      ["OPT of 511", [opt(511)], 512],
+      ["OPT of 512", [opt(512)], 512],
+      ["OPT of 513", [opt(513)], 513],
+      ["OPT of 1232", [opt(1232)], 1232],
+      ["OPT of 4096", [opt(4096)], 4096],
+    ] as const
+  ) {
+    const additionals = options.length === 0 ? [] : [opt(1232)];
+    for (const length of [limit - 1, limit, limit + 1]) {
+      const spec = replyOfLength(length, { question: OTHER, additionals });
+      assertEquals(message(spec).length, length, what);
+      const proxy = new Dotp();
+      proxy.query(query({ id: 0xbeef, question: OTHER, additionals: options }));
+      proxy.answer(spec);
+      const whole = { ...spec, id: 0xbeef };
+      const answers = spec.answers?.slice(0, -1) ?? [];
+      const expected = length <= limit ? whole : { ...whole, flags: REPLY_FLAGS | TC, answers };
+      assertEquals(proxy.takeReplies(), [message(expected)], `${what} ${length}`);
+    }
+  }
+});
+
+Deno.test("DnsProxy.onReply() cuts a rewritten reply, when it is held until the kernel has it", () => {
+  const proxy = new Dotp();
+  proxy.query(query({ id: 0xbeef }));
+  const fillers = [txt(NAME, 200), txt(NAME, 200)];
+  proxy.answer({ answers: [a(NAME, "203.0.113.1"), ...fillers, txt(NAME, 200)] });
+  const fake = lookUp(proxy.rewriting.nat.tables[4], "203.0.113.1", 0);
+  proxy.committer.waiting[0]?.done(true);
+  assertEquals(proxy.takeReplies(), [
+    message({ id: 0xbeef, flags: REPLY_FLAGS | TC, answers: [a(NAME, fake, TTL_MAX), ...fillers] }),
+  ]);
+});
+
+Deno.test("DnsProxy.onReply() leaves header and question with TC, when a reply cannot be read", () => {
+  const proxy = new Dotp();
+  proxy.query(query({ id: 0xbeef, question: OTHER }));
+  proxy.answer({
+    question: OTHER,
+    counts: [1, 99, 0, 0],
+    trailing: new Uint8Array(600).fill(0xff),
+  });
+  assertEquals(proxy.takeReplies(), [
+    message({ id: 0xbeef, question: OTHER, flags: REPLY_FLAGS | TC }),
+  ]);
+});
+
+Deno.test("DnsProxy.onReply() takes the right reply, when forged ones come before it", () => {
+  const proxy = new Dotp();
+  proxy.query(query({ id: 0xbeef }));
+  const { socket, id } = proxy.asked[0]!;
+  const answers = [a(NAME, "192.0.2.66")];
+  for (let i = 1; i < 1_000; i++) {
+    proxy.receive(socket, message({ id: (id + i) & 0xffff, answers }));
+    proxy.receive((socket + 1 + i % 7) % 8, message({ id, answers }));
+  }
+  for (
+    const [what, to, bytes] of [
+      ["socket", socket + 1, message({ id, answers })],
+      ["question", socket, message({ id, answers, question: { name: "www.example.org" } })],
+      ["type", socket, message({ id, answers, question: { name: NAME, type: 28 } })],
+      ["class", socket, message({ id, answers, question: { name: NAME, class: 3 } })],
+      ["QR", socket, query({ id, answers })],
+      ["opcode", socket, message({ id, answers, flags: REPLY_FLAGS | 0x0800 })],
+      ["QDCOUNT 0", socket, message({ id, answers, counts: [0, 1, 0, 0] })],
+      ["the client's id", socket, message({ id: 0xbeef, answers })],
+      ["nothing", socket, new Uint8Array()],
+      ["short", socket, message({ id }).slice(0, 11)],
+    ] as const
+  ) {
+    proxy.receive(to, bytes);
+    assertEquals([proxy.replies, proxy.inFlight.size], [[], 1], what);
+  }
+  proxy.answer({ answers: [a(NAME, "192.0.2.1")] });
+  assertEquals(proxy.takeReplies(), [
+    message({ id: 0xbeef, answers: [a(NAME, "198.18.0.1", TTL_MAX)] }),
+  ]);
+});
+
+Deno.test("DnsProxy.onReply() takes a reply, when the upstream changed the case of the question", () => {
+  const proxy = new Dotp();
+  proxy.query(query({ id: 0xbeef, question: { name: "wWw.eXAMPle.com" } }));
+  const question = { name: "www.EXAMPLE.COM" };
+  proxy.answer({ question, answers: [a(question.name, "192.0.2.1")] });
+  assertEquals(proxy.takeReplies(), [
+    message({ id: 0xbeef, question, answers: [a(question.name, "198.18.0.1", TTL_MAX)] }),
+  ]);
+});
+
+Deno.test("DnsProxy.onReply() answers each client once, when replies come twice and out of order", () => {
+  const proxy = new Dotp();
+  for (const n of [1, 2, 3]) proxy.query(query({ id: n, question: OTHER }), `client ${n}`);
+  for (const n of [2, 0, 2, 1, 0, 1]) proxy.answer({ question: OTHER }, proxy.asked[n]);
+  assertEquals(proxy.replies.map(([peer, bytes]) => [peer, decode(bytes).id]), [
+    ["client 3", 3],
+    ["client 1", 1],
+    ["client 2", 2],
+  ]);
+});
+
+Deno.test("DnsProxy.onTime() answers SERVFAIL, when the upstream was silent for its time", () => {
+  const proxy = new Dotp();
+  proxy.query(query({ id: 1 }), "first");
+  proxy.nowMs = 10;
+  proxy.query(query({ id: 2, additionals: [opt(4096)] }), "second");
+  proxy.time(UPSTREAM_TIMEOUT_MS - 1);
+  assertEquals(proxy.replies, []);
+  proxy.time(UPSTREAM_TIMEOUT_MS);
+  assertEquals(proxy.replies, [["first", message({ id: 1, flags: SERVFAIL_FLAGS })]]);
+  proxy.time(UPSTREAM_TIMEOUT_MS + 10);
+  const withOpt = message({ id: 2, flags: SERVFAIL_FLAGS, additionals: [opt(1232)] });
+  assertEquals(proxy.replies[1], ["second", withOpt]);
+  assertEquals(proxy.failures, ["upstream is silent", "upstream is silent"]);
+  assertEquals(proxy.inFlight.size, 0);
+});
+
+Deno.test("DnsProxy.onTime() gives up all that is due, when many queries waited", () => {
+  const proxy = new Dotp();
+  for (let i = 0; i < 500; i++) proxy.query(query({ id: i }));
+  proxy.time(UPSTREAM_TIMEOUT_MS);
+  assertEquals(proxy.replies.length, 500);
+});
+
+Deno.test("DnsProxy.onReply() gives a late reply to nobody, when its query has been given up", () => {
+  const proxy = new Dotp();
+  proxy.query(query());
+  proxy.time(UPSTREAM_TIMEOUT_MS);
+  proxy.takeReplies();
+  proxy.answer({ answers: [a(NAME, "203.0.113.1")] });
+  assertEquals([proxy.replies, proxy.rewriting.nat.log.size], [[], 0]);
+});
+
+Deno.test("DnsProxy.onQuery() answers SERVFAIL, when IN_FLIGHT_MAX queries are under way", () => {
+  const proxy = new Dotp();
+  for (let i = 0; i < IN_FLIGHT_MAX - 1; i++) {
+    proxy.query(query({ question: { name: "" } }), `client ${i >>> 4}`);
+  }
+  proxy.query(query({ id: 0xbeef }));
+  assertEquals([proxy.asked.length, proxy.replies], [IN_FLIGHT_MAX, []]);
+  proxy.query(query({ id: 0xbeef }));
+  assertEquals(proxy.asked.length, IN_FLIGHT_MAX);
+  assertEquals(proxy.takeReplies(), [message({ id: 0xbeef, flags: SERVFAIL_FLAGS })]);
+  assertEquals(proxy.failures, ["too many queries are under way"]);
+  proxy.answer({ answers: [a(NAME, "192.0.2.1")] });
+  proxy.query(query({ id: 0xbeef }));
+  assertEquals(proxy.asked.length, IN_FLIGHT_MAX + 1);
+});
+
+Deno.test("DnsProxy.onQuery() answers one client SERVFAIL, when it has too many under way", () => {
+  const proxy = new Dotp();
+  for (let i = 0; i < CLIENT_IN_FLIGHT_MAX; i++) proxy.query(query(), "greedy");
+  assertEquals([proxy.asked.length, proxy.replies], [CLIENT_IN_FLIGHT_MAX, []]);
+  proxy.query(query({ id: 0xbeef }), "greedy");
+  assertEquals(proxy.takeReplies(), [message({ id: 0xbeef, flags: SERVFAIL_FLAGS })]);
+  assertEquals(proxy.failures, ["too many queries are under way"]);
+  proxy.query(query(), "other");
+  assertEquals(proxy.asked.length, CLIENT_IN_FLIGHT_MAX + 1);
+  proxy.answer({ answers: [] }, defined(proxy.asked[0]));
+  proxy.query(query(), "greedy");
+  assertEquals(proxy.asked.length, CLIENT_IN_FLIGHT_MAX + 2);
+});
+
+Deno.test("DnsProxy.onQuery() never says more than it was asked, when octets are random", () => {
+  const octet = fc.oneof(fc.constantFrom(0, 1, 41, 0xc0), fc.nat(255));
+  const octets = fc.array(octet, { maxLength: 80 }).map((all) => Uint8Array.from(all));
+  const proxy = new Dotp();
+  holds(
+    "DnsProxy.onQuery",
+    fc.property(octets, fc.constantFrom(0, 12, 33), (tail, kept) => {
+      const bytes = concat(query({ counts: [1, 0, 0, 1] }).slice(0, kept), tail);
+      proxy.query(bytes);
+      const [replies, asked] = [proxy.takeReplies(), proxy.asked.splice(0)];
+      assert(replies.length + asked.length <= 1);
+      for (const reply of replies) {
+        assert(reply.length <= bytes.length, "a reply is longer than its query");
+        assertEquals(reply.slice(0, 2), bytes.slice(0, 2));
+        assert((reply[2]! & 0x80) !== 0);
+      }
+      if (asked[0] !== undefined) assertEquals(asked[0].bytes.slice(2), bytes.slice(2));
+      proxy.time(proxy.nowMs + UPSTREAM_TIMEOUT_MS);
+      for (const reply of proxy.takeReplies()) assert(reply.length <= bytes.length);
+    }),
+    2_000,
+  );
+});
+
+Deno.test("DnsProxy.onReply() passes or refuses, when a reply is random behind its question", () => {
+  const octet = fc.oneof(fc.constantFrom(0, 1, 4, 28, 0xc0, 0x0c), fc.nat(255));
+  const octets = fc.array(octet, { maxLength: 100 }).map((all) => Uint8Array.from(all));
+  const counts = fc.array(fc.nat(3), { minLength: 3, maxLength: 3 });
+  const proxy = new Dotp();
+  proxy.committer.settled = Infinity;
+  holds(
+    "DnsProxy.onReply",
+    fc.property(octets, counts, fc.boolean(), (trailing, counts, isOurs) => {
+      const question = isOurs ? { name: NAME } : OTHER;
+      proxy.query(query({ id: 0xbeef, question }));
+      const spec = { question, counts: [1, ...counts], trailing };
+      proxy.answer(spec);
+      const whole = message({ ...spec, id: 0xbeef });
+      const reply = defined(proxy.takeReplies()[0]);
+      if (!isOurs) assertEquals(reply.slice(2), whole.slice(2));
+      else assert(reply.length === whole.length || (reply[3]! & 15) === 2);
+    }),
+    1_000,
+  );
+});
+
+Deno.test("DnsProxy.onReply() rewrites both families, when a reply holds both", () => {
+  const proxy = new Dotp();
+  proxy.query(query({ id: 1, question: { name: NAME, type: 255 } }));
+  proxy.answer({
+    question: { name: NAME, type: 255 },
+    answers: [a(NAME, "203.0.113.1"), aaaa(NAME, "2001:db8::9")],
+  });
+  const last = proxy.rewriting.nat.log.revision;
+  assertEquals(proxy.committer.waiting[0]?.revisions, [last - 1, last]);
+});
