@@ -306,10 +306,10 @@ Deno.test("Committer.verify() lets no reply leave, when it has seen that mapping
   world.nft.kernel.elements("nat_map").clear();
   const scripts = world.nft.scripts.length;
   const verified = world.committer.verify();
-  while (world.nft.reads < 2) await Promise.resolve();
+  await world.until("both sets to be read", () => world.nft.reads >= 2);
   world.nft.hold();
   // Both families have been read; the transaction that mends waits.
-  while (world.nft.scripts.length === scripts) await Promise.resolve();
+  await world.until("a transaction", () => world.nft.scripts.length > scripts);
   const known = defined(world.ask(one.real));
   assertEquals([known.answer, world.committer.isCommitted(one.revision)], [undefined, false]);
   world.nft.release();
@@ -361,7 +361,7 @@ Deno.test("Committer.verify() reports nothing, when mappings come and go while i
     await world.committer.idle();
     world.nft.hold();
     const verified = world.committer.verify();
-    while (world.nft.reads === 0) await Promise.resolve();
+    await world.until("a set to be read", () => world.nft.reads > 0);
     if (step === "come") world.askAll(reals(2, 100));
     else if (step === "go") world.pass(TTL_MS);
     else world.nat.tables[4].renew(world.nowMs, 2);
@@ -379,7 +379,7 @@ Deno.test("Committer.verify() reports a hand's edit, when dotp has changes of it
   world.nft.kernel.elements("nat_map").delete(one.fake);
   world.nft.hold();
   const verified = world.committer.verify();
-  while (world.nft.reads === 0) await Promise.resolve();
+  await world.until("a set to be read", () => world.nft.reads > 0);
   world.nat.tables[4].renew(world.nowMs, 3);
   world.nft.release();
   await verified;
@@ -412,7 +412,7 @@ Deno.test("Committer.verify() looks once more, when it is called during mending"
   world.nft.kernel.elements("nat_map").clear();
   void world.committer.verify();
   // Both families have been read; the transaction that mends waits.
-  while (world.nft.reads < 2) await Promise.resolve();
+  await world.until("both sets to be read", () => world.nft.reads >= 2);
   world.nft.hold();
   await world.settle();
   world.nft.kernel.elements("nat_map6").clear();

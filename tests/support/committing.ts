@@ -108,6 +108,15 @@ export class Committing {
     for (let i = 0; i < TURNS; i++) await Promise.resolve();
   }
 
+  /** Lets things happen as `settle` does, but only until it holds, which it must. */
+  async until(what: string, holds: () => boolean): Promise<void> {
+    for (let i = 0; i < TURNS; i++) {
+      if (holds()) return;
+      await Promise.resolve();
+    }
+    throw new Error(`Waited in vain for ${what}`);
+  }
+
   /** Whether the kernel has what the table has; nothing else, nothing less. */
   get isInStep(): boolean {
     return ([4, 6] as const).every((family) =>
