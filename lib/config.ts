@@ -36,6 +36,10 @@ export type LogFormat = typeof LOG_FORMATS[number];
 export const POOL_FULL = ["servfail", "evict"] as const;
 /** A choice of `POOL_FULL`. */
 export type PoolFull = typeof POOL_FULL[number];
+/** What becomes of private real addresses, as `--private-reals` takes it. */
+export const PRIVATE_REALS = ["map", "pass", "refuse"] as const;
+/** A choice of `PRIVATE_REALS`. */
+export type PrivateReals = typeof PRIVATE_REALS[number];
 
 /** The longest prefix for fakes, bits: two fakes in IPv4, an interface identifier in IPv6. */
 export const PREFIX_LENGTH_MAX: Readonly<Record<Family, number>> = { 4: 30, 6: 64 };
@@ -70,6 +74,7 @@ export interface Config {
   /** What the choice of fakes depends on. */
   readonly poolKey: string;
   readonly poolFull: PoolFull;
+  readonly privateReals: PrivateReals;
   /** Name of the nft table in family inet. */
   readonly table: string;
   readonly logLevel: LogLevel;
@@ -195,6 +200,13 @@ export const OPTIONS: readonly Option[] = [
     standard: "servfail",
     choices: POOL_FULL,
     help: "where no fake is left: servfail, or evict the mapping that is idle for longest",
+  },
+  {
+    name: "private-reals",
+    value: "CHOICE",
+    standard: "map",
+    choices: PRIVATE_REALS,
+    help: "private real addresses: map them, pass them as they are, or refuse the reply",
   },
   { name: "table", value: "NAME", standard: "dotp", help: "nft table, of family inet" },
   {
@@ -405,6 +417,7 @@ function toConfig(values: Map<string, string[]>): Config {
     natMaxTtl: toNumber("nat-max-ttl", valueOf("nat-max-ttl"), 0, NAT_MAX_TTL_MAX, "seconds"),
     poolKey: valueOf("pool-key"),
     poolFull: toChoice("pool-full", valueOf("pool-full"), POOL_FULL),
+    privateReals: toChoice("private-reals", valueOf("private-reals"), PRIVATE_REALS),
     table: toTable(valueOf("table")),
     logLevel: toChoice("log-level", valueOf("log-level"), LOG_LEVELS),
     logFormat: toChoice("log-format", valueOf("log-format"), LOG_FORMATS),

@@ -347,6 +347,7 @@ Deno.test("parseCommand() refuses an option given twice, when it may not be repe
     "--nat-max-ttl": "0",
     "--pool-key": "dotp",
     "--pool-full": "servfail",
+    "--private-reals": "map",
     "--table": "dotp",
     "--log-level": "info",
     "--log-format": "text",
