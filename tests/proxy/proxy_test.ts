@@ -15,7 +15,7 @@ import {
 import { Committer } from "../../lib/kernel/committer.ts";
 import { defined } from "../support/defined.ts";
 import { bytesOf, viewOf } from "../support/hex.ts";
-import { lookUp, type NatOptions } from "../support/nat.ts";
+import { type NatOptions, obtain } from "../support/nat.ts";
 import {
   a,
   aaaa,
@@ -43,10 +43,10 @@ class FakeCommitter extends Committer {
   settled: number;
   readonly waiting: { revisions: readonly number[]; done: (committed: boolean) => void }[] = [];
 
-  constructor({ log, tables }: Rewriting["nat"]) {
+  constructor({ log, mappings }: Rewriting["nat"]) {
     const none = () => Promise.reject(new Error("there is no nft"));
     const nft = { run: none, read: none, forget: none };
-    super({ nft, table: "dotp", log, tables, pause: none, report: () => {} });
+    super({ nft, table: "dotp", log, mappings, pause: none, report: () => {} });
     this.settled = log.revision;
   }
 
@@ -258,7 +258,7 @@ Deno.test("DnsProxy.onReply() holds a reply, when its mapping is not in the kern
   // Another query takes the slot meanwhile, and the table moves on.
   proxy.query(query({ id: 0xdead }), "second");
   const { 4: table } = proxy.rewriting.nat.tables;
-  const fakes = ["203.0.113.1", "203.0.113.2"].map((real) => lookUp(table, real, 0));
+  const fakes = ["203.0.113.1", "203.0.113.2"].map((real) => obtain(table, real, 0));
   const [waiting] = proxy.committer.waiting;
   const unknown = waiting?.revisions.filter((revision) => revision > known);
   assertEquals(unknown, [known + 1, known + 2]);
@@ -316,7 +316,7 @@ Deno.test("DnsProxy.onReply() answers SERVFAIL, when the mapping cannot be had",
 
 Deno.test("DnsProxy.onReply() answers SERVFAIL, when the pool is full", () => {
   const proxy = new Dotp({ ipv4: "203.0.113.0/30" });
-  for (const real of ["10.0.0.1", "10.0.0.2"]) lookUp(proxy.rewriting.nat.tables[4], real, 0);
+  for (const real of ["10.0.0.1", "10.0.0.2"]) obtain(proxy.rewriting.nat.tables[4], real, 0);
   proxy.query(query({ id: 0xbeef }));
   proxy.answer({ answers: [a(NAME, "10.0.0.3")] });
   assertEquals(proxy.takeReplies(), [message({ id: 0xbeef, flags: SERVFAIL_FLAGS })]);
@@ -443,7 +443,7 @@ Deno.test("DnsProxy.onReply() cuts a rewritten reply, when it is held until the 
   proxy.query(query({ id: 0xbeef }));
   const fillers = [txt(NAME, 200), txt(NAME, 200)];
   proxy.answer({ answers: [a(NAME, "203.0.113.1"), ...fillers, txt(NAME, 200)] });
-  const fake = lookUp(proxy.rewriting.nat.tables[4], "203.0.113.1", 0);
+  const fake = obtain(proxy.rewriting.nat.tables[4], "203.0.113.1", 0);
   proxy.committer.waiting[0]?.done(true);
   assertEquals(proxy.takeReplies(), [
     message({ id: 0xbeef, flags: REPLY_FLAGS | TC, answers: [a(NAME, fake, TTL_MAX), ...fillers] }),
