@@ -14,7 +14,6 @@ import { judgeRules, judgeSets, nftProblem } from "../check/nft.ts";
 import { judgeTaken, readHolders } from "../check/port.ts";
 import { judgeSurroundings } from "../check/surroundings.ts";
 import { type Asked, isReply, judgeUpstream, upstreamQueries } from "../check/upstream.ts";
-import { readRunning } from "../cli/parse.ts";
 import type { Config } from "../config.ts";
 import { bindFinding, checkPermissions, StartError, writeProblem } from "./preflight.ts";
 import { DatagramSocket } from "./portable/datagrams.ts";
@@ -87,16 +86,15 @@ async function checkPort(config: Config, signal: AbortSignal): Promise<Finding> 
     if ("text" in other) seen = other;
   }
   const holders = readHolders(seen, config.listen);
-  const running = new Map<number, Config>();
-  for (const id of new Set(holders.flatMap(({ process }) => process?.id ?? []))) {
-    const read = await capture("cat", [`/proc/${id}/cmdline`], signal);
-    if ("problem" in read) continue;
-    const dotp = readRunning(read.text.split("\0").slice(0, -1));
-    if (dotp !== undefined) running.set(id, dotp);
+  const commandLines = new Map<number, string[]>();
+  for (const { process } of holders) {
+    if (process === undefined || commandLines.has(process.id)) continue;
+    const read = await capture("cat", [`/proc/${process.id}/cmdline`], signal);
+    if ("text" in read) commandLines.set(process.id, read.text.split("\0").slice(0, -1));
   }
   return judgeTaken(config, {
     holders,
-    running,
+    commandLines,
     ...("problem" in seen ? { problem: seen.problem } : {}),
   });
 }

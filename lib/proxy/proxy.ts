@@ -16,13 +16,8 @@ import {
   Rcode,
 } from "../dns/constants.ts";
 import { MANY_OPT, Message, NO_OPT, opcodeOf } from "../dns/message.ts";
-import { fitInPlace, type QueryParts, writeError } from "../dns/response.ts";
-import {
-  DAMAGED_REPLIES_MAX,
-  type PendingQueries,
-  type PendingQuery,
-  type Query,
-} from "./pending.ts";
+import { cutInPlace, type QueryParts, writeError } from "../dns/response.ts";
+import type { PendingQueries, PendingQuery, Query } from "./pending.ts";
 import type { Committer } from "../kernel/committer.ts";
 import type { Rewriter } from "./rewriter.ts";
 import { NONE } from "../util/age_queue.ts";
@@ -44,8 +39,6 @@ export type Failure =
   | "the reply about a configured name cannot be read"
   | "the pool of fake addresses is full"
   | "the mapping could not be brought into the kernel";
-
-const UNREADABLE: Failure = "the reply about a configured name cannot be read";
 
 /** What an `DnsProxy` is made of. */
 export interface DnsProxyOptions<Peer> {
@@ -101,18 +94,13 @@ export class DnsProxy<Peer> {
 
   /** Takes a datagram that came from the upstream's address on one of the sockets to it. */
   onReply(socket: number, view: DataView, length: number, nowMs: number): void {
-    const { inFlight, rewriter } = this.#options;
-    const query = inFlight.find(socket, view, length);
+    const query = this.#options.inFlight.take(socket, view, length);
     if (query === undefined) return;
     const reply = this.#reply;
     const isWhole = reply.index(view, length);
-    const outcome = rewriter.rewrite(reply, isWhole, nowMs);
-    // Another one may still come that can be read.
-    if (outcome === "malformed" && ++query.damaged < DAMAGED_REPLIES_MAX) return;
-    inFlight.close(query);
-    switch (outcome) {
+    switch (this.#options.rewriter.rewrite(reply, isWhole, nowMs)) {
       case "malformed":
-        return this.#fail(query, UNREADABLE);
+        return this.#fail(query, "the reply about a configured name cannot be read");
       case "full":
         return this.#fail(query, "the pool of fake addresses is full");
       case "passed":
@@ -127,14 +115,14 @@ export class DnsProxy<Peer> {
     for (;;) {
       const query = this.#options.inFlight.takeExpired(nowMs);
       if (query === undefined) return;
-      this.#fail(query, query.damaged > 0 ? UNREADABLE : "upstream is silent");
+      this.#fail(query, "upstream is silent");
     }
   }
 
-  /** Puts the client's id back and makes the reply fit; returns the octets to send. */
+  /** Puts the client's id back and cuts what is too long; returns the octets to send. */
   #finish(reply: Message, isWhole: boolean, query: PendingQuery<Peer>): number {
     reply.view.setUint16(Offset.ID, query.clientId);
-    return fitInPlace(reply, isWhole, query.hasOpt, query.sizeMax);
+    return reply.length <= query.sizeMax ? reply.length : cutInPlace(reply, isWhole, query.sizeMax);
   }
 
   #sendWhenCommitted(query: PendingQuery<Peer>, length: number, view: DataView): void {

@@ -29,8 +29,7 @@ import type { DomainTree } from "../policy/domain_set.ts";
 import type { Message } from "../dns/message.ts";
 import { INVALID, LabelWalk, sameName, skipName } from "../dns/name.ts";
 import type { Family } from "../address.ts";
-import type { Mappings } from "../nat/mappings.ts";
-import { FULL } from "../nat/table.ts";
+import { FULL, type Table } from "../nat/table.ts";
 
 /** What became of a reply. */
 export type Outcome =
@@ -54,7 +53,7 @@ export class Rewriter {
   revision = 0;
 
   readonly #domains: DomainTree;
-  readonly #mappings: Mappings;
+  readonly #tables: Readonly<Record<Family, Table>>;
   readonly #ttlMax: number;
   readonly #owner = new LabelWalk();
   readonly #target = new LabelWalk();
@@ -75,11 +74,11 @@ export class Rewriter {
    */
   constructor(
     domains: DomainTree,
-    mappings: Mappings,
+    tables: Readonly<Record<Family, Table>>,
     ttlMax: number,
   ) {
     this.#domains = domains;
-    this.#mappings = mappings;
+    this.#tables = tables;
     this.#ttlMax = ttlMax;
   }
 
@@ -102,7 +101,10 @@ export class Rewriter {
 
   /** Begins the lifetime of mappings anew, as their reply leaves only now. */
   prolong(revisions: readonly number[], nowMs: number): void {
-    for (const revision of revisions) this.#mappings.prolong(revision, nowMs);
+    for (const revision of revisions) {
+      this.#tables[4].prolong(revision, nowMs);
+      this.#tables[6].prolong(revision, nowMs);
+    }
   }
 
   /** Finds the records of configured names; false where a chain of ours cannot be followed. */
@@ -184,11 +186,11 @@ export class Rewriter {
   }
 
   #planAddress(reply: Message, offset: number, family: Family, nowMs: number): Outcome {
-    const table = this.#mappings.of(family);
+    const table = this.#tables[family];
     if (isNeverMapped(reply.view, offset, family) || table.holdsFake(reply.view, offset)) {
       return "rewritten";
     }
-    const slot = table.obtain(reply.view, offset, nowMs);
+    const slot = table.lookUp(reply.view, offset, nowMs);
     if (slot === FULL) return "full";
     this.#offsets.push(offset);
     this.#slots.push(slot);
@@ -226,7 +228,7 @@ export class Rewriter {
 
   #patch(reply: Message): void {
     for (let n = 0; n < this.#offsets.length; n++) {
-      const table = this.#mappings.of(this.#families[n]!);
+      const table = this.#tables[this.#families[n]!];
       table.writeFake(this.#slots[n]!, reply.view, this.#offsets[n]!);
     }
     for (const i of this.#capped) reply.capTtl(i, this.#ttlMax);
