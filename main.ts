@@ -9,14 +9,16 @@
 import deno from "./deno.json" with { type: "json" };
 import { findingsToJson, findingsToText, LEVELS, worstLevel } from "./lib/check/finding.ts";
 import { completions } from "./lib/cli/completions.ts";
-import { type Config, parseCommand, usage, UsageError } from "./lib/config.ts";
+import { manual } from "./lib/cli/manual.ts";
+import { parseCommand } from "./lib/cli/parse.ts";
+import { usage } from "./lib/cli/usage.ts";
+import { type Config, UsageError } from "./lib/config.ts";
 import { check } from "./lib/io/check.ts";
 import { StartError, warnOfSurroundings } from "./lib/io/preflight.ts";
 import { openSyslog, readRole, startChild, tellReady } from "./lib/io/runtime/daemon.ts";
 import { startLog, writeToStderr } from "./lib/io/runtime/log.ts";
 import { tellSystemd } from "./lib/io/runtime/service.ts";
 import { serve } from "./lib/io/app.ts";
-import { manual } from "./lib/cli/manual.ts";
 
 const Exit = { OK: 0, FAILURE: 1, USAGE: 2 } as const;
 

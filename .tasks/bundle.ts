@@ -16,7 +16,10 @@ const LICENSES = ["LICENSE", "LICENSE.md", "LICENSE.txt"];
 
 /** A comment that the bundler puts before a module of a package: its path in Deno's cache. */
 const PACKAGE_COMMENT =
-  /^\/\/ (?<cache>.*\/npm\/[^/\n]+\/)(?<name>(?:@[^/\n]+\/)?[^/\n]+)\/(?<version>\d[^/\n]*)\//gm;
+  /^\/\/ (?<cache>.*\/npm\/[^/\n]+\/)(?<name>(?:@[^/\n]+\/)?[^/\n]+)\/(?<version>\d[^/\n]*)\/(?<file>.+)$/gm;
+
+/** How a module says whose it is, where its package has no licence file: Deno's standard library. */
+const MIT_COMMENT = /^\/\/ (?<copyright>Copyright .+)\. MIT license\.$/m;
 
 /** The first line of the bundle. `-q`: Deno would tell of each program that is not installed. */
 export function firstLine(): string {
@@ -37,16 +40,22 @@ export async function makeModule(work: string): Promise<string> {
   const path = `${work}/bundle.js`;
   await runDeno(["bundle", "--quiet", "--output", path, "main.ts"]);
   const bundled = await Deno.readTextFile(path);
-  const notices = [await notice("dotp", VERSION, ROOT)];
+  const own = await licenseIn(ROOT) ?? "";
+  const notices = [`dotp ${VERSION}\n\n${own}`];
   const seen = new Set<string>();
   const caches = new Set<string>();
   for (const { groups } of bundled.matchAll(PACKAGE_COMMENT)) {
-    const { cache = "", name = "", version = "" } = groups ?? {};
+    const { cache = "", name = "", version = "", file = "" } = groups ?? {};
     caches.add(cache);
     const directory = `${cache}${name}/${version}`;
     if (seen.has(directory)) continue;
     seen.add(directory);
-    notices.push(await notice(name, version, `${ROOT}${directory}`));
+    const license = await licenseIn(`${ROOT}${directory}`) ??
+      await licenseOf(`${ROOT}${directory}/${file}`, own);
+    if (license === undefined) {
+      throw new TaskError(`deno bundle: ${name} ${version} does not state its licence`);
+    }
+    notices.push(`${name} ${version}\n\n${license}`);
   }
   if (seen.size === 0) throw new TaskError("deno bundle: it does not say which packages it used");
   // Where this machine keeps its packages is nobody's business and would make no two bundles equal.
@@ -54,13 +63,19 @@ export async function makeModule(work: string): Promise<string> {
   return `${module}\n/*!\n${notices.join("\n")}*/\n`;
 }
 
-/** The licence of what is in a directory. */
-async function notice(name: string, version: string, directory: string): Promise<string> {
+/** The licence of what is in a directory, where a file states it. */
+async function licenseIn(directory: string): Promise<string | undefined> {
   for (const file of LICENSES) {
     const text = await Deno.readTextFile(`${directory}/${file}`).catch(() => undefined);
-    if (text !== undefined) return `${name} ${version}\n\n${text.trim()}\n`;
+    if (text !== undefined) return `${text.trim()}\n`;
   }
-  throw new TaskError(`deno bundle: ${name} ${version} has no licence file`);
+  return undefined;
+}
+
+/** The licence of a module that says itself that it is MIT: the same text as dotp's own. */
+async function licenseOf(module: string, mit: string): Promise<string | undefined> {
+  const { copyright } = MIT_COMMENT.exec(await Deno.readTextFile(module))?.groups ?? {};
+  return copyright === undefined ? undefined : mit.replace(/^Copyright .*$/m, () => copyright);
 }
 
 async function makeBundle({ work }: Task): Promise<string[]> {

@@ -4,7 +4,7 @@
  * Bytes are in network order, 4 of them for IPv4 and 16 for IPv6. Text is read strictly: four decimal
  * parts without leading zeros for IPv4 (RFC 6943 section 3.1.1), no zone for IPv6, and written as
  * RFC 5952 recommends. Reading text is for the command line and for what nft lists, never for the
- * path of a query.
+ * path of a query. `kindOf` is for that path: it reads octets where they lie and makes no objects.
  *
  * @module
  */
@@ -97,6 +97,67 @@ export function prefixToText(prefix: Prefix): string {
 /** Whether the address is the unspecified one: all bits 0. */
 export function isUnspecified(address: Address): boolean {
   return address.bytes.every((octet) => octet === 0);
+}
+
+/** What an address can be to a name: see `kindOf`. */
+export type AddressKind = "ordinary" | "private" | "unmappable";
+
+/**
+ * What the address at `offset` can be to a name (RFC 6890).
+ *
+ * `unmappable` addresses mean something on the client's own link or host only, or are no unicast
+ * address, so they are never what a fake stands for: unspecified, loopback, link-local, multicast,
+ * limited broadcast, and IPv4-mapped or IPv4-compatible IPv6 addresses (RFC 4291 section 2.5.5).
+ * `private` ones are some network's own: RFC 1918, shared address space (RFC 6598), unique local
+ * (RFC 4193) and site-local (RFC 3879). An address of the well-known prefix of NAT64 (RFC 6052) is
+ * what the IPv4 address in it is, as that is where it leads.
+ */
+export function kindOf(view: DataView, offset: number, family: Family): AddressKind {
+  return family === 4 ? kindOf4(view.getUint32(offset)) : kindOf6(view, offset);
+}
+
+function kindOf4(address: number): AddressKind {
+  switch (address >>> 24) {
+    case 10:
+      return "private";
+    case 100:
+      return (address & 0x00c00000) === 0x00400000 ? "private" : "ordinary"; // 100.64.0.0/10
+    case 127:
+      return "unmappable";
+    case 169:
+      return (address & 0x00ff0000) === 0x00fe0000 ? "unmappable" : "ordinary"; // 169.254.0.0/16
+    case 172:
+      return (address & 0x00f00000) === 0x00100000 ? "private" : "ordinary"; // 172.16.0.0/12
+    case 192:
+      return (address & 0x00ff0000) === 0x00a80000 ? "private" : "ordinary"; // 192.168.0.0/16
+    default: {
+      const isMulticast = (address & 0xf0000000) === (0xe0000000 | 0); // 224.0.0.0/4
+      return address === 0 || isMulticast || address === 0xffffffff ? "unmappable" : "ordinary";
+    }
+  }
+}
+
+function kindOf6(view: DataView, offset: number): AddressKind {
+  const first = view.getUint32(offset);
+  switch (first >>> 24) {
+    case 0xff: // multicast
+      return "unmappable";
+    case 0xfc: // fc00::/7
+    case 0xfd:
+      return "private";
+    case 0xfe:
+      if ((first & 0x00c00000) === 0x00800000) return "unmappable"; // fe80::/10
+      return (first & 0x00c00000) === 0x00c00000 ? "private" : "ordinary"; // fec0::/10
+    case 0x00:
+      break;
+    default:
+      return "ordinary";
+  }
+  if (view.getUint32(offset + 4) !== 0) return "ordinary";
+  const third = view.getUint32(offset + 8);
+  if (first === 0) return third === 0 || third === 0xffff ? "unmappable" : "ordinary";
+  // 64:ff9b::/96
+  return first === 0x0064ff9b && third === 0 ? kindOf4(view.getUint32(offset + 12)) : "ordinary";
 }
 
 /** The octets of an address in text, or undefined. */

@@ -8,6 +8,7 @@
  *   ChangeLog,
  *   changesToScript,
  *   DomainTree,
+ *   Mappings,
  *   Message,
  *   nameFromText,
  *   parsePrefix,
@@ -19,13 +20,13 @@
  * const log = new ChangeLog();
  * const key = new Uint8Array(16); // the same real gets the same fake under the same key
  * const hashKey = crypto.getRandomValues(new Int32Array(1))[0] ?? 0;
- * const options = { log, ttlMs: 120_000, restMs: 120_000, hashKey };
- * const tables = {
- *   4: new Table({ pool: new Pool(parsePrefix("198.18.0.0/15", 4), key), ...options }),
- *   6: new Table({ pool: new Pool(parsePrefix("2001:2::/48", 6), key), ...options }),
- * };
+ * const options = { log, ttlMs: 120_000, quarantineMs: 120_000, hashKey };
+ * const mappings = new Mappings(
+ *   new Table({ pool: new Pool(parsePrefix("198.18.0.0/15", 4), key), ...options }),
+ *   new Table({ pool: new Pool(parsePrefix("2001:2::/48", 6), key), ...options }),
+ * );
  * const domains = new DomainTree([nameFromText("example.com")]);
- * const rewriter = new Rewriter(domains, tables, 60);
+ * const rewriter = new Rewriter(domains, mappings, 60);
  *
  * // A reply from the network: www.example.com has the address 192.0.2.7 for 300 seconds.
  * const octets = "00 01 81 80 00 01 00 01 00 00 00 00 03 77 77 77 07 65 78 61 6d 70 6c 65 03 63 " +
@@ -57,6 +58,7 @@ export { DomainTree } from "./policy/domain_set.ts";
 export { Message } from "./dns/message.ts";
 export { LabelWalk, nameFromText, nameToText } from "./dns/name.ts";
 export { type Change, ChangeLog } from "./nat/changes.ts";
+export { Mappings } from "./nat/mappings.ts";
 export { Pool } from "./nat/pool.ts";
 export { FULL, Table, type TableOptions } from "./nat/table.ts";
 export { mapElements, setElements, tableProblem } from "./nft/listing.ts";

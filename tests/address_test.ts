@@ -1,10 +1,12 @@
 /** Addresses and prefixes: what is read, what is refused, what is written. */
 import { assertEquals, assertThrows } from "@std/assert";
 import {
+  type AddressKind,
   addressToText,
   contains,
   type Family,
   isUnspecified,
+  kindOf,
   overlaps,
   parseAddress,
   parsePrefix,
@@ -240,3 +242,39 @@ Deno.test("isUnspecified() is true for all bits 0 only, when one of them is set"
     ] as const
   ) assertEquals(isUnspecified(parseAddress(text)), expected, text);
 });
+
+/** The first and the last address of each special range, with their neighbours outside of it. */
+const KINDS: Readonly<Record<AddressKind, readonly string[]>> = {
+  ordinary: [
+    ...["0.0.0.1", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "126.255.255.255"],
+    ...["128.0.0.0", "169.253.255.255", "169.255.0.0", "172.15.255.255", "172.32.0.0"],
+    ...["192.167.255.255", "192.169.0.0", "223.255.255.255", "240.0.0.0", "255.255.255.254"],
+    ...["64:ff9b::9.9.9.9", "64:ff9b:1::10.0.0.1", "64:ff9b::1:10.0.0.1"],
+    ...["2001:db8::1", "::1:0:1.2.3.4", "0:0:0:1::1", "::fffe:10.0.0.1", "::1:ffff:10.0.0.1"],
+    ...["0:0:0:1::ffff:10.0.0.1", "fbff:ffff::1", "fe00::", "fe7f:ffff::1", "64:ff9a::10.0.0.1"],
+  ],
+  private: [
+    ...["10.0.0.0", "10.255.255.255", "100.64.0.0", "100.127.255.255", "172.16.0.0"],
+    ...["172.31.255.255", "192.168.0.0", "192.168.255.255"],
+    ...["fc00::", "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "fec0::", "feff:ffff::1"],
+    ...["64:ff9b::10.0.0.1", "64:ff9b::192.168.1.1"],
+  ],
+  unmappable: [
+    ...["0.0.0.0", "127.0.0.0", "127.255.255.255", "169.254.0.0", "169.254.169.254"],
+    ...["169.254.255.255", "224.0.0.0", "239.255.255.255", "255.255.255.255"],
+    ...["::", "::1", "::2", "::10.0.0.1", "::ffff:0:0", "::ffff:192.0.2.1", "ff00::", "ff02::1"],
+    ...["ffff:ffff::1", "fe80::", "fe80::1", "febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff"],
+    ...["64:ff9b::", "64:ff9b::127.0.0.1", "64:ff9b::169.254.169.254", "64:ff9b::224.0.0.1"],
+  ],
+};
+
+for (const [kind, texts] of Object.entries(KINDS)) {
+  Deno.test(`kindOf() is ${kind}, when it reads the edge of a range that is`, () => {
+    for (const text of texts) {
+      const { family, bytes } = parseAddress(text);
+      const message = new Uint8Array(bytes.length + 2).fill(0xa5);
+      message.set(bytes, 1);
+      assertEquals(kindOf(new DataView(message.buffer), 1, family), kind, text);
+    }
+  });
+}

@@ -1,5 +1,5 @@
 /**
- * The promise as a model: pool, tables, committer and a fake nft are driven with random look-ups,
+ * The promise as a model: pool, tables, committer and a fake nft are driven with random questions,
  * time, failures, restarts and hands that meddle, and after every step what was handed out must work
  * and lead nowhere else. The model knows nothing of how it is done: it remembers what clients were
  * told, and looks at the kernel.
@@ -9,11 +9,11 @@ import fc from "fast-check";
 import { addressToText, type Family } from "../lib/address.ts";
 import { type Asked, Committing } from "./support/committing.ts";
 import { FakeKernel, FakeNft } from "./support/fake_nft.ts";
-import { bytesOf, livingPairs, type NatOptions } from "./support/nat.ts";
+import { activePairs, bytesOf, type NatOptions } from "./support/nat.ts";
 import { holdsAsync } from "./support/property.ts";
 
 const TTL_MS = 10_000;
-const REST_MS = 10_000;
+const QUARANTINE_MS = 10_000;
 /** How long a client that behaves uses an answer. */
 const CLIENT_MS = TTL_MS / 2;
 const FAMILIES = [4, 6] as const;
@@ -69,7 +69,7 @@ class Gateway {
     this.#options = {
       ...PREFIXES,
       ttlMs: TTL_MS,
-      restMs: REST_MS,
+      quarantineMs: QUARANTINE_MS,
       ttlMaxMs: evicts ? Infinity : 3 * TTL_MS,
       evictAfterMs: evicts ? CLIENT_MS : Infinity,
     };
@@ -99,7 +99,7 @@ class Gateway {
 
   missed(n: number): void {
     const fake = fakeOf(n);
-    this.run.nat.tables[familyOf(fake)].restore(bytesOf(fake), this.run.nowMs);
+    this.run.nat.tables[familyOf(fake)].reactivate(bytesOf(fake), this.run.nowMs);
     this.run.committer.start();
   }
 
@@ -133,7 +133,7 @@ class Gateway {
     for (const [handed, { real: to }] of this.#handed) {
       if (!this.kernel.holds(familyOf(to), handed, to)) this.#edited.add(handed);
     }
-    for (const { fake, real } of this.#living()) {
+    for (const { fake, real } of this.#active()) {
       if (!this.kernel.holds(familyOf(real), fake, real)) this.#edited.add(fake);
     }
   }
@@ -192,7 +192,7 @@ class Gateway {
     return run;
   }
 
-  /** A new run knows what the kernel knows: not what rests, nor what a foreign hand took out. */
+  /** A new run knows what the kernel knows: not what is quarantined, nor what a foreign hand took out. */
   #forgetWhatIsGone(): void {
     for (const [fake, { real }] of this.#handed) {
       const map = this.kernel.elements(familyOf(fake) === 4 ? "nat_map" : "nat_map6");
@@ -200,9 +200,9 @@ class Gateway {
     }
   }
 
-  #living(): { fake: string; real: string }[] {
+  #active(): { fake: string; real: string }[] {
     return FAMILIES.flatMap((family) =>
-      livingPairs(this.run.nat.tables[family]).map(({ fake, real }) => ({
+      activePairs(this.run.nat.tables[family]).map(({ fake, real }) => ({
         fake: addressToText(fake),
         real: addressToText(real),
       }))
@@ -218,39 +218,39 @@ class Gateway {
         `${fake} was handed out for ${real} and was not in the kernel`,
       );
       const before = this.#handed.get(fake);
-      if (before !== undefined && before.real !== real) this.#checkRest(fake, before, real);
+      if (before !== undefined && before.real !== real) this.#checkQuarantine(fake, before, real);
       if (before?.real === real) before.atMs = Math.max(before.atMs, answeredMs);
       else this.#handed.set(fake, { real, atMs: answeredMs, usedMs: 0 });
     }
     this.#asked = this.#asked.filter(({ answer }) => answer === undefined);
   }
 
-  /** One to one, in the prefix, and no fake on a second real before its rest. */
+  /** One to one, in the prefix, and no fake on a second real before its quarantine is over. */
   #checkPairs(): void {
-    const living = this.#living();
-    assertEquals(new Set(living.map(({ fake }) => fake)).size, living.length);
-    assertEquals(new Set(living.map(({ real }) => real)).size, living.length);
-    for (const { fake, real } of living) {
+    const active = this.#active();
+    assertEquals(new Set(active.map(({ fake }) => fake)).size, active.length);
+    assertEquals(new Set(active.map(({ real }) => real)).size, active.length);
+    for (const { fake, real } of active) {
       assert(USABLE[familyOf(fake)].has(fake), `${fake} is never to be given`);
       assert(!USABLE[familyOf(real)].has(real), `${real} is a fake itself`);
       const before = this.#handed.get(fake);
       if (!this.#isAdopted || before === undefined || before.real === real) continue;
-      this.#checkRest(fake, before, real);
+      this.#checkQuarantine(fake, before, real);
     }
   }
 
-  #checkRest(fake: string, { real, atMs, usedMs }: Handed, next: string): void {
+  #checkQuarantine(fake: string, { real, atMs, usedMs }: Handed, next: string): void {
     // What the kernel refused ends before its time, but no sooner than clients' answers.
     const leastMs = this.#evicts
       ? CLIENT_MS
       : this.#refusedEver.has(real)
-      ? REST_MS
-      : TTL_MS + REST_MS;
+      ? QUARANTINE_MS
+      : TTL_MS + QUARANTINE_MS;
     const what = `${fake} goes from ${real} to ${next}`;
     // A foreign hand led it there, and a restart took that over.
     if (this.#edited.has(fake)) return;
     assert(this.run.nowMs - atMs >= leastMs, `${what} ${this.run.nowMs - atMs} ms later`);
-    const usedLeastMs = this.#evicts ? CLIENT_MS : REST_MS;
+    const usedLeastMs = this.#evicts ? CLIENT_MS : QUARANTINE_MS;
     assert(usedMs === 0 || this.run.nowMs - usedMs >= usedLeastMs, `${what} under traffic`);
   }
 }
@@ -279,7 +279,7 @@ const STEPS = {
   restart: 1,
 } as const;
 
-const TIMES_MS = [0, 1, 700, CLIENT_MS, TTL_MS, REST_MS + 1];
+const TIMES_MS = [0, 1, 700, CLIENT_MS, TTL_MS, QUARANTINE_MS + 1];
 
 const STEP: fc.Arbitrary<Step> = fc.tuple(
   fc.oneof(

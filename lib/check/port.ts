@@ -1,17 +1,13 @@
 /**
  * Judges who has the port: nobody, this very dotp, a dotp with other options, or somebody else.
  *
- * Sockets come as `ss -lunpH` or `netstat -lunp` prints them; whose they are, only root may see. A
- * process is taken for dotp where some end of its command line is one of dotp's.
+ * Sockets come as `ss -lunpH` or `netstat -lunp` prints them; whose they are, only root may see.
  *
  * @module
  */
 import { addressToText, isUnspecified } from "../address.ts";
-import { COMMANDS, type Config, type Endpoint, parseCommand, UsageError } from "../config.ts";
+import type { Config, Endpoint } from "../config.ts";
 import { error, type Finding, ok, type Seen, warning } from "./finding.ts";
-
-/** Arguments of a process that are tried as the beginning of dotp's own. */
-const BEGINNINGS_MAX = 32;
 
 /** A process with a socket on the port. */
 export interface Holder {
@@ -26,8 +22,8 @@ export interface Taken {
   readonly holders: readonly Holder[];
   /** Why the holders are not known. */
   readonly problem?: string;
-  /** Arguments by process id, program first; of those that may be seen. */
-  readonly commandLines: ReadonlyMap<number, readonly string[]>;
+  /** What those of them that are dotp were told to do, by process id. */
+  readonly running: ReadonlyMap<number, Config>;
 }
 
 /** Programs that often have port 53, by the start of their names, and how they give it up. */
@@ -61,7 +57,7 @@ export function readHolders(seen: Seen, listen: Endpoint): Holder[] {
 }
 
 /** A finding about a port that somebody has. */
-export function judgeTaken(config: Config, { holders, problem, commandLines }: Taken): Finding {
+export function judgeTaken(config: Config, { holders, problem, running }: Taken): Finding {
   const { host, port } = config.listen;
   const place = `${addressToText(host.bytes)} port ${port}`;
   const process = holders.find((holder) => holder.process !== undefined)?.process;
@@ -73,9 +69,9 @@ export function judgeTaken(config: Config, { holders, problem, commandLines }: T
       `${who}; end what listens there or give another port`,
     );
   }
-  const running = toConfig(commandLines.get(process.id) ?? []);
-  if (running !== undefined && sameSocket(running, config)) {
-    if (sameJob(running, config)) {
+  const other = running.get(process.id);
+  if (other !== undefined && sameSocket(other, config)) {
+    if (sameJob(other, config)) {
       return ok("port", `dotp is listening on ${place}, ${text(process)}`);
     }
     const what = `dotp is listening on ${place} with other options, ${text(process)}`;
@@ -84,25 +80,6 @@ export function judgeTaken(config: Config, { holders, problem, commandLines }: T
   const [, advice] = ADVICE.find(([name]) => process.name.startsWith(name)) ??
     [undefined, "end it or give another --port"];
   return error("port", `${place} is taken by ${process.name}, ${text(process)}`, advice);
-}
-
-/** What a process was told to do, where it is dotp. */
-function toConfig(commandLine: readonly string[]): Config | undefined {
-  // The program itself, Deno's own arguments and the script stand before dotp's.
-  for (let from = 1; from < Math.min(commandLine.length, BEGINNINGS_MAX); from++) {
-    // One that runs a command, such as this very check, is not one that listens.
-    if (COMMANDS.some(({ name }) => name === commandLine[from])) return undefined;
-    for (const to of [commandLine.length, commandLine.length - 1]) {
-      // A child in the background has one more, at its end.
-      try {
-        const command = parseCommand(commandLine.slice(from, to));
-        if (command.kind === "run") return command.config;
-      } catch (error) {
-        if (!(error instanceof UsageError)) throw error;
-      }
-    }
-  }
-  return undefined;
 }
 
 function sameSocket({ listen: a }: Config, { listen: b }: Config): boolean {

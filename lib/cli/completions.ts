@@ -1,5 +1,5 @@
 /**
- * Completions for bash, zsh and fish, made from the tables of options and commands in `config.ts`.
+ * Completions for bash, zsh and fish, made from the tables of options and commands in `options.ts`.
  *
  * They complete what those tables know: options, commands, the values that are a choice of a few, and
  * paths. They run no program, dotp itself neither, and need nothing but the shell (no bash-completion).
@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { COMMANDS, describe, type Option, OPTIONS, type Shell } from "../config.ts";
+import { COMMANDS, describe, type Option, OPTIONS, type Shell } from "./options.ts";
 
 /** A script that the shell reads, by a package's file or by `source`. */
 export function completions(shell: Shell): string {

@@ -1,13 +1,13 @@
 /**
  * The manual page dotp(8), in roff with the macros of man(7). Options and commands come from the
- * tables in `config.ts`; the rest is prose that stands here.
+ * tables in `options.ts`; the rest is prose that stands here.
  *
  * Prose is written as plain text: `text` escapes what roff would act on, so a line break, a dot or a
  * backslash in it is never a command.
  *
  * @module
  */
-import { COMMANDS, describe, type Option, OPTIONS } from "../config.ts";
+import { COMMANDS, describe, type Option, OPTIONS } from "./options.ts";
 import { PROGRAMS } from "../check/programs.ts";
 
 /** Characters of a line of prose, before anything in it is escaped. */

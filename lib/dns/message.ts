@@ -6,8 +6,8 @@
  * names without following them, and stops at the first octet that does not fit. After it the
  * accessors of records `0` to `count - 1` check nothing and cannot fail; after a pass that returned
  * false, these are the records before the damage. What follows the last counted record is not looked
- * at. There are no setters for counts or lengths: addresses, TTLs, flags and the id are all that may
- * change, so every offset stays true. One object serves all messages, one after the other.
+ * at. Setters exist only for what cannot make an offset wrong: addresses, TTLs, flags and the id may
+ * change, and the last record may go. One object serves all messages, one after the other.
  *
  * @module
  */
@@ -132,6 +132,18 @@ export class Message {
   /** Where record `i` ends. */
   recordEnd(i: number): number {
     return this.rdataOffset(i) + this.rdataLength(i);
+  }
+
+  /** Where the last record ends, or the question where there is none. */
+  get end(): number {
+    return this.count === 0 ? this.questionEnd : this.recordEnd(this.count - 1);
+  }
+
+  /** Takes the last record away, which is one of the additional section, and what is behind it. */
+  dropLast(): void {
+    this.view.setUint16(Offset.ARCOUNT, this.additionals - 1);
+    this.count--;
+    this.length = this.end;
   }
 
   /** Lowers the TTL of record `i` to `ttlMax` seconds; a TTL with its top bit set becomes 0. */

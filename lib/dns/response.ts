@@ -1,9 +1,9 @@
 /**
- * Replies that dotp makes itself, from the query or from a reply that is too long: errors and cuts.
+ * Replies that dotp makes itself, and replies of the upstream made fit for the client.
  *
- * Each function writes into `out` and returns the octets written. An error is never longer than the
- * query it answers: header, question where it could be read, and a bare OPT where the query had one
- * (RFC 6891 section 6.1.1). A cut ends between two records and sets TC (RFC 2181 section 9).
+ * Each function returns the octets of the reply. An error is never longer than the query it answers:
+ * header, question where it could be read, and a bare OPT where the query had one (RFC 6891 section
+ * 6.1.1). A reply that is truncated ends between two records and has TC set (RFC 2181 section 9).
  *
  * @module
  */
@@ -58,34 +58,58 @@ export function writeError(out: DataView, query: QueryParts, rcode: Rcode): numb
 }
 
 /**
- * Cuts an indexed reply, where it lies, to at most `limit` octets. Its OPT is moved up behind the
- * last record that stays, since it must be in a reply to a query that had one and, its owner being
- * the root, it may lie anywhere. A reply that was not indexed to its end loses all its records.
+ * Makes an indexed reply fit its client, where it lies. A client that sent no OPT gets none (RFC 6891
+ * section 6.1.1) where it is the last record, so that nothing has to move. What is too long loses the
+ * octets behind its last record, which nobody reads, and then records.
  *
  * @param whole whether `index()` took the reply to its end
+ * @param hasOpt whether the query had an OPT
  * @param limit at least the header and the question
  * @returns octets of the reply now
  */
-export function cutInPlace(reply: Message, whole: boolean, limit: number): number {
-  const { view } = reply;
+export function fitInPlace(
+  reply: Message,
+  whole: boolean,
+  hasOpt: boolean,
+  limit: number,
+): number {
   const opt = whole ? reply.findOpt() : NO_OPT;
-  const optLength = opt < 0 ? 0 : reply.recordEnd(opt) - reply.ownerOffset(opt);
-  const keepsOpt = opt >= 0 && reply.questionEnd + optLength <= limit;
+  if (!hasOpt && opt >= 0 && opt === reply.count - 1) reply.dropLast();
+  if (reply.length <= limit) return reply.length;
+  if (whole && reply.end <= limit) return reply.end;
+  return truncate(reply, whole ? reply.count : 0, opt, hasOpt, limit);
+}
+
+/**
+ * Keeps as many of the first `count` records as fit, and the OPT for who sent one. It is moved up
+ * behind the last record that stays: it must be in the reply and, its owner being the root, it may lie
+ * anywhere.
+ */
+function truncate(
+  reply: Message,
+  count: number,
+  opt: number,
+  hasOpt: boolean,
+  limit: number,
+): number {
+  const { view, answers, authorities } = reply;
+  const wantsOpt = hasOpt && opt >= 0;
+  const optLength = wantsOpt ? reply.recordEnd(opt) - reply.ownerOffset(opt) : 0;
+  const keepsOpt = wantsOpt && reply.questionEnd + optLength <= limit;
   const room = limit - (keepsOpt ? optLength : 0);
-  const counts = [reply.answers, reply.authorities, reply.additionals];
   let end = reply.questionEnd;
   let kept = 0;
-  while (whole && kept < reply.count && kept !== opt && reply.recordEnd(kept) <= room) {
+  while (kept < count && kept !== opt && reply.recordEnd(kept) <= room) {
     end = reply.recordEnd(kept++);
   }
   if (keepsOpt) copy(view, end, view, reply.ownerOffset(opt), optLength);
-  const answers = Math.min(kept, counts[0]!);
-  const authorities = Math.min(kept - answers, counts[1]!);
-  const additionals = kept - answers - authorities;
+  const keptAnswers = Math.min(kept, answers);
+  const keptAuthorities = Math.min(kept - keptAnswers, authorities);
+  const keptAdditionals = kept - keptAnswers - keptAuthorities;
   view.setUint16(Offset.FLAGS, reply.flags | Flag.TC);
-  view.setUint16(Offset.ANCOUNT, answers);
-  view.setUint16(Offset.NSCOUNT, authorities);
-  view.setUint16(Offset.ARCOUNT, additionals + (keepsOpt ? 1 : 0));
+  view.setUint16(Offset.ANCOUNT, keptAnswers);
+  view.setUint16(Offset.NSCOUNT, keptAuthorities);
+  view.setUint16(Offset.ARCOUNT, keptAdditionals + (keepsOpt ? 1 : 0));
   return end + (keepsOpt ? optLength : 0);
 }
 

@@ -1,5 +1,5 @@
 /**
- * Puts the parts together and keeps them running: sockets, tables, committer, timers.
+ * Puts the parts together and keeps them running: sockets, mappings, committer, timers.
  *
  * What can be wrong with the machinery is found here, before the first query, and thrown as a
  * `StartError`.
@@ -62,8 +62,7 @@ export async function serve(config: Config): Promise<Server> {
     // Not before the port is ours: another dotp may be using the table.
     await nat.adopt();
     announce(config);
-    const { 4: four, 6: six } = nat.tables;
-    if (four.size + six.size <= VERIFY_MAPPINGS_MAX) warnOfRules(config, nft);
+    if (nat.mappings.size <= VERIFY_MAPPINGS_MAX) warnOfRules(config, nft);
     return server;
   } catch (error) {
     nft.close();
@@ -77,11 +76,11 @@ export async function serve(config: Config): Promise<Server> {
  * @throws {StartError}
  */
 function connect(config: Config, nft: NftProgram, nat: Nat): Server {
-  const { tables, committer, keeper } = nat;
+  const { mappings, committer, keeper } = nat;
   const random = randomNumbers();
   const inFlight = new PendingQueries<Peer>(random, ({ hostname }) => hostname);
   const ttlMax = Math.floor(config.natTtl / 2);
-  const rewriter = new Rewriter(new DomainTree(config.domains), tables, ttlMax);
+  const rewriter = new Rewriter(new DomainTree(config.domains), mappings, ttlMax);
   const onError = reporter();
   const listener = bind(config, onError, (peer, view, length) => {
     answerer.onQuery(peer, view, length, nowMs());

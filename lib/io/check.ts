@@ -14,6 +14,7 @@ import { judgeRules, judgeSets, nftProblem } from "../check/nft.ts";
 import { judgeTaken, readHolders } from "../check/port.ts";
 import { judgeSurroundings } from "../check/surroundings.ts";
 import { type Asked, isReply, judgeUpstream, upstreamQueries } from "../check/upstream.ts";
+import { readRunning } from "../cli/parse.ts";
 import type { Config } from "../config.ts";
 import { bindFinding, checkPermissions, StartError, writeProblem } from "./preflight.ts";
 import { DatagramSocket } from "./portable/datagrams.ts";
@@ -86,15 +87,16 @@ async function checkPort(config: Config, signal: AbortSignal): Promise<Finding> 
     if ("text" in other) seen = other;
   }
   const holders = readHolders(seen, config.listen);
-  const commandLines = new Map<number, string[]>();
-  for (const { process } of holders) {
-    if (process === undefined || commandLines.has(process.id)) continue;
-    const read = await capture("cat", [`/proc/${process.id}/cmdline`], signal);
-    if ("text" in read) commandLines.set(process.id, read.text.split("\0").slice(0, -1));
+  const running = new Map<number, Config>();
+  for (const id of new Set(holders.flatMap(({ process }) => process?.id ?? []))) {
+    const read = await capture("cat", [`/proc/${id}/cmdline`], signal);
+    if ("problem" in read) continue;
+    const dotp = readRunning(read.text.split("\0").slice(0, -1));
+    if (dotp !== undefined) running.set(id, dotp);
   }
   return judgeTaken(config, {
     holders,
-    commandLines,
+    running,
     ...("problem" in seen ? { problem: seen.problem } : {}),
   });
 }

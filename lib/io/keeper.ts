@@ -11,10 +11,10 @@
  * @module
  */
 import type { Config } from "../config.ts";
-import type { Family } from "../address.ts";
 import type { Committer } from "../kernel/committer.ts";
 import type { KernelNote } from "../nft/listing.ts";
 import { FAMILIES, type NoteSet } from "../nft/script.ts";
+import type { Mappings } from "../nat/mappings.ts";
 import type { Table } from "../nat/table.ts";
 import { Alarm, nowMs } from "./runtime/clock.ts";
 import { log } from "./runtime/log.ts";
@@ -36,13 +36,13 @@ const VERIFY_PAUSE_MAX_MS = 30_000;
 const EXPIRY_INTERVAL_MS = { least: 50, most: 5_000 } as const;
 /** Share of the lifetime that it may wait. */
 const EXPIRY_SHARE = 20;
-/** How long after it woke a mapping may still be in the set of those that were missed. */
+/** How long after it was reactivated a mapping may still be in the set of those that were missed. */
 const MISSED_MS = 10_000;
 
 /** What a `Keeper` is made of. */
 export interface KeeperOptions {
   readonly config: Config;
-  readonly tables: Readonly<Record<Family, Table>>;
+  readonly mappings: Mappings;
   readonly committer: Committer;
   readonly nft: NftProgram;
 }
@@ -50,7 +50,6 @@ export interface KeeperOptions {
 /** Looks after mappings and kernel. */
 export class Keeper {
   readonly #options: KeeperOptions;
-  readonly #both: readonly Table[];
   readonly #ttlMs: number;
   readonly #expiry: Alarm;
   readonly #rounds: Alarm;
@@ -62,14 +61,13 @@ export class Keeper {
 
   constructor(options: KeeperOptions) {
     this.#options = options;
-    this.#both = FAMILIES.map((family) => options.tables[family]);
     this.#ttlMs = options.config.natTtl * 1_000;
     const { least, most } = EXPIRY_INTERVAL_MS;
     const interval = Math.min(most, Math.max(least, this.#ttlMs / EXPIRY_SHARE));
-    this.#expiry = new Alarm(interval, () => this.#nextDueMs(), () => this.#expire());
+    this.#expiry = new Alarm(interval, () => options.mappings.nextDeadlineMs, () => this.#expire());
     this.#rounds = new Alarm(
       ROUND_MS,
-      () => this.#both.some((table) => table.size + table.resting > 0) ? 0 : Infinity,
+      () => options.mappings.isEmpty ? Infinity : 0,
       () => this.#lookAround(),
     );
   }
@@ -86,16 +84,11 @@ export class Keeper {
     this.#rounds.stop();
   }
 
-  #nextDueMs(): number {
-    return Math.min(...this.#both.map((t) => Math.min(t.nextExpiryMs, t.nextRenewalMs)));
-  }
-
   async #expire(): Promise<void> {
-    if (this.#both.some((table) => table.nextExpiryMs <= nowMs())) await this.#noteTraffic();
-    for (const table of this.#both) {
-      table.expire(nowMs());
-      table.renew(nowMs());
-    }
+    const { mappings } = this.#options;
+    if (mappings.nextExpiryMs <= nowMs()) await this.#noteTraffic();
+    mappings.expire(nowMs());
+    mappings.renew(nowMs());
     this.#options.committer.start();
   }
 
@@ -107,29 +100,28 @@ export class Keeper {
   }
 
   async #lookAround(): Promise<void> {
-    const { committer } = this.#options;
-    for (const table of this.#both) table.renew(nowMs(), RENEWED_PER_ROUND);
+    const { committer, mappings } = this.#options;
+    mappings.renew(nowMs(), RENEWED_PER_ROUND);
     committer.start();
     await committer.caughtUp();
     if (++this.#round % ROUNDS_TO_MISSES === 0) await this.#restoreMissed();
-    const mappings = this.#both.reduce((sum, table) => sum + table.size, 0);
-    if (mappings > VERIFY_MAPPINGS_MAX || nowMs() < this.#nextVerifyMs) return;
+    if (mappings.size > VERIFY_MAPPINGS_MAX || nowMs() < this.#nextVerifyMs) return;
     const startMs = nowMs();
     await committer.verify();
     const pauseMs = Math.min(VERIFY_PAUSE_MAX_MS, (nowMs() - startMs) * VERIFY_SHARE);
     this.#nextVerifyMs = nowMs() + pauseMs;
   }
 
-  /** Wakes mappings that a stale answer still leads to, and finds those that the kernel has lost. */
+  /** Reactivates mappings that a stale answer still leads to, and finds those that the kernel has lost. */
   async #restoreMissed(): Promise<void> {
     const { committer } = this.#options;
     let isLost = false;
     for (const [table, notes] of await this.#readNotes("missed")) {
       for (const { fake } of notes) {
-        const what = table.restore(fake, nowMs());
+        const what = table.reactivate(fake, nowMs());
         const sinceMs = this.#misses.get(fake.join());
-        if (what === "woken") this.#misses.set(fake.join(), nowMs());
-        isLost ||= what === "living" && sinceMs === undefined;
+        if (what === "reactivated") this.#misses.set(fake.join(), nowMs());
+        isLost ||= what === "active" && sinceMs === undefined;
       }
     }
     for (const [fake, sinceMs] of this.#misses) {
@@ -141,12 +133,13 @@ export class Keeper {
 
   /** What the rules have noted of each IP version that has mappings. */
   async #readNotes(set: NoteSet): Promise<[Table, KernelNote[]][]> {
-    const { nft } = this.#options;
+    const { nft, mappings } = this.#options;
     const read: [Table, KernelNote[]][] = [];
     try {
-      for (const table of this.#both) {
-        if (table.size + table.resting === 0) continue;
-        read.push([table, await nft.readNotes(table.family, set)]);
+      for (const family of FAMILIES) {
+        const table = mappings.of(family);
+        if (table.isEmpty) continue;
+        read.push([table, await nft.readNotes(family, set)]);
       }
       this.#unreadable.delete(set);
     } catch (error) {

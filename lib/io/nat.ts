@@ -1,5 +1,5 @@
 /**
- * The NAT state as a running whole: the two tables, what brings them into the kernel, and what keeps
+ * The NAT state as a running whole: the mappings, what brings them into the kernel, and what keeps
  * both together.
  *
  * @module
@@ -9,6 +9,7 @@ import type { Config } from "../config.ts";
 import { ChangeLog } from "../nat/changes.ts";
 import { Pool } from "../nat/pool.ts";
 import { KEY_LENGTH } from "../util/siphash.ts";
+import { Mappings } from "../nat/mappings.ts";
 import { Table } from "../nat/table.ts";
 import { Committer } from "../kernel/committer.ts";
 import { breathe, nowMs } from "./runtime/clock.ts";
@@ -25,12 +26,12 @@ const RETRY_MS = 1_000;
  * nothing else happens does not wait.
  */
 const PACE = { recentMs: 10, gatherMs: 2 } as const;
-/** How many lifetimes a fake rests, and how many where connections to it cannot be forgotten. */
-const REST_LIFETIMES = { withConntrack: 1, without: 5 } as const;
+/** How many lifetimes a fake is quarantined, and how many if conntrack cannot be asked to forget it. */
+const QUARANTINE_LIFETIMES = { withConntrack: 1, without: 5 } as const;
 
 /** The NAT state and who looks after it. */
 export interface Nat {
-  readonly tables: Readonly<Record<Family, Table>>;
+  readonly mappings: Mappings;
   readonly committer: Committer;
   readonly keeper: Keeper;
   /** Takes over what an earlier run has left in the kernel; replies with fakes wait for it. */
@@ -42,7 +43,7 @@ export interface Nat {
 /** Makes the NAT state, empty. */
 export async function makeNat(config: Config, nft: NftProgram): Promise<Nat> {
   const changes = new ChangeLog();
-  const tables = await makeTables(config, changes);
+  const mappings = await makeMappings(config, changes);
   const { pause, giveUp } = makeRetry();
   const limit = new RateLimit();
   const report = (problem: string) =>
@@ -58,15 +59,15 @@ export async function makeNat(config: Config, nft: NftProgram): Promise<Nat> {
     },
     table: config.table,
     log: changes,
-    tables,
+    mappings,
     pace: makePace(),
     breathe,
     pause,
     report,
   });
-  const keeper = new Keeper({ config, tables, committer, nft });
+  const keeper = new Keeper({ config, mappings, committer, nft });
   return {
-    tables,
+    mappings,
     committer,
     keeper,
     adopt: async () => {
@@ -81,18 +82,15 @@ export async function makeNat(config: Config, nft: NftProgram): Promise<Nat> {
   };
 }
 
-async function makeTables(
-  config: Config,
-  changes: ChangeLog,
-): Promise<Record<Family, Table>> {
+async function makeMappings(config: Config, changes: ChangeLog): Promise<Mappings> {
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(config.poolKey));
   const key = new Uint8Array(digest).slice(0, KEY_LENGTH);
   const canForget = await hasConntrack();
-  const rest = canForget ? REST_LIFETIMES.withConntrack : REST_LIFETIMES.without;
+  const lifetimes = canForget ? QUARANTINE_LIFETIMES.withConntrack : QUARANTINE_LIFETIMES.without;
   if (!canForget) {
     log.info(
-      "conntrack cannot be run: a fake rests {rest} times as long before it is used again",
-      { rest },
+      "conntrack cannot be run: a fake is quarantined {lifetimes} times as long before it is reused",
+      { lifetimes },
     );
   }
   const ttlMs = config.natTtl * 1_000;
@@ -103,7 +101,7 @@ async function makeTables(
       log: changes,
       ttlMs,
       ttlMaxMs: config.natMaxTtl === 0 ? Infinity : config.natMaxTtl * 1_000,
-      restMs: ttlMs * rest,
+      quarantineMs: ttlMs * lifetimes,
       evictAfterMs: config.poolFull === "evict" ? ttlMs / 2 : Infinity,
       hashKey,
       onFill: (percent) =>
@@ -112,7 +110,7 @@ async function makeTables(
           family,
         }),
     });
-  return { 4: make(4), 6: make(6) };
+  return new Mappings(make(4), make(6));
 }
 
 function makePace(): () => Promise<void> {

@@ -16,7 +16,7 @@
  */
 import type { Family } from "../address.ts";
 import type { Change, ChangeLog } from "../nat/changes.ts";
-import type { Table } from "../nat/table.ts";
+import type { Mappings } from "../nat/mappings.ts";
 import type { KernelPair } from "../nft/listing.ts";
 import { changesToScript, FAMILIES } from "../nft/script.ts";
 
@@ -28,12 +28,6 @@ export const ANSWERED_AT_ONCE = 100;
 
 /** Replies that may wait for the kernel; it stops a flood of new names while nft is slow. */
 export const WAITING_MAX = 10_000;
-
-/**
- * Share of the kernel's own timeout after which an element is renewed: less than half, as an element
- * that was deleted and added in one batch is as old as it was.
- */
-const RENEW_SHARE = 0.4;
 
 /** What nft said of one transaction. */
 export type NftResult =
@@ -67,7 +61,7 @@ export interface CommitterOptions {
   /** Name of the table in family inet. */
   readonly table: string;
   readonly log: ChangeLog;
-  readonly tables: Readonly<Record<Family, Table>>;
+  readonly mappings: Mappings;
   /** Resolves when the next batch may be taken: what comes in until then goes with it. */
   readonly pace?: () => Promise<void>;
   /** Resolves after a turn of the event loop, so that many answers do not keep others waiting. */
@@ -178,12 +172,11 @@ export class Committer {
    * @returns how many pairs were taken over
    */
   async adopt(nowMs: number): Promise<number> {
-    const { tables } = this.#options;
     this.#state = "in doubt";
     this.#adoptMs = nowMs;
     this.start();
     await this.#mended();
-    return tables[4].size + tables[6].size;
+    return this.#options.mappings.size;
   }
 
   /** Resolves when the kernel is in step as far as anybody has asked, or nothing is under way. */
@@ -276,18 +269,17 @@ export class Committer {
     const nowMs = this.#adoptMs;
     if (nowMs === undefined) return;
     this.#adoptMs = undefined;
-    const { tables } = this.#options;
     for (const family of FAMILIES) {
+      const table = this.#options.mappings.of(family);
       const { pairs, timeoutS } = states[family];
       const remainingS = ({ expiresS = timeoutS }: KernelPair) => expiresS;
       const oldestFirst = [...pairs].sort((a, b) => remainingS(a) < remainingS(b) ? -1 : 1);
       // What was asked for meanwhile may have got a fake that stands for another's real in the
       // kernel. Its replies wait, and will hear that it is gone.
-      tables[family].clear();
-      tables[family].renewMs = timeoutS * 1_000 * RENEW_SHARE;
+      table.startOver(timeoutS * 1_000);
       for (const pair of oldestFirst) {
         const ageMs = timeoutS === Infinity ? 0 : (timeoutS - remainingS(pair)) * 1_000;
-        tables[family].adopt(pair, nowMs, ageMs);
+        table.adopt(pair, nowMs, ageMs);
       }
     }
   }
@@ -298,12 +290,12 @@ export class Committer {
    * @returns the revision up to which they say it
    */
   async #reconcile(states: Record<Family, KernelState>): Promise<number> {
-    const { log, report, tables } = this.#options;
+    const { log, report, mappings } = this.#options;
     // The tables already say what the log has, and the difference is to them.
     const upTo = log.revision;
     const pending = log.takeAll();
     const changes = FAMILIES.flatMap((family) =>
-      tables[family].difference(states[family].pairs, states[family].reals)
+      mappings.of(family).difference(states[family].pairs, states[family].reals)
     );
     const foreign = foreignTo(changes, pending);
     if (this.#state === "in step" && foreign > 0) {
@@ -312,7 +304,7 @@ export class Committer {
     }
     const renewals = [...this.#unrenewed, ...pending.filter(({ kind }) => kind === "renew")];
     this.#unrenewed = renewals;
-    const due = renewals.filter((change) => tables[change.family].leads(change));
+    const due = renewals.filter((change) => mappings.of(change.family).leads(change));
     await this.#applyReusing([...changes, ...due], pending, false);
     this.#unrenewed = [];
     return upTo;
@@ -345,10 +337,10 @@ export class Committer {
   }
 
   #refuse(change: Change, message: string): void {
-    const { report, tables } = this.#options;
+    const { report, mappings } = this.#options;
     report(`nft refused to ${change.kind} one mapping: ${message}`);
     if (change.kind !== "add") return;
-    const isDropped = tables[change.family].drop(change.revision);
+    const isDropped = mappings.drop(change.revision);
     // It has changed meanwhile, by changes that count on this one; or half of it may be there.
     if (!isDropped || this.#state !== "in step") this.#state = "in doubt";
   }
@@ -371,8 +363,7 @@ export class Committer {
   }
 
   #answer({ revisions, done }: Waiter): void {
-    const { 4: four, 6: six } = this.#options.tables;
-    done(revisions.every((revision) => four.holds(revision) || six.holds(revision)));
+    done(revisions.every((revision) => this.#options.mappings.holds(revision)));
   }
 
   /** Tells everyone that there is nothing to wait for now. */

@@ -1,13 +1,14 @@
 /**
- * The live mappings of one IP version, one-to-one between real and fake.
+ * The mappings of one IP version, one-to-one between real and fake: which fake a real gets, and how
+ * long it stands for it.
  *
- * A mapping lives for a fixed time from its last look-up or, within a limit, from the last traffic to
- * its fake, so the queue of the living is in the order in which they expire. A mapping that has
- * expired leaves the kernel, but its fake rests: it stays bound to its real address, which gets it
- * back when it is asked for again or when a packet comes for the fake. Only a pool without an unused
- * fake gives the one that rests longest to another real address, never before its rest is over; where
- * that is not enough and eviction is allowed, it ends the mapping that was idle longest, if no client
- * may still use its answer.
+ * A mapping is active for a fixed time from the last DNS answer or, within a limit, from the last
+ * traffic to its fake, so the queue of the active ones is in the order in which they expire. A mapping
+ * that has expired leaves the kernel and its fake is quarantined: it stays bound to its real address,
+ * which gets it back when it is asked for again or when a packet comes for the fake. Only a pool
+ * without an unused fake gives the one quarantined longest to another real address, never before its
+ * quarantine is over; where that is not enough and eviction is allowed, it ends the mapping that was
+ * idle longest, if no client may still use its answer.
  *
  * Time is a parameter, monotonic, in milliseconds. Each change is noted in the log, whose revision
  * tells when a mapping is safe to hand out. `MAPPINGS_MAX` bounds everything.
@@ -20,10 +21,10 @@ import type { Change, ChangeLog, Pair } from "./changes.ts";
 import { readWords, RowIndex, Rows, WORD_LENGTH } from "./rows.ts";
 import type { Pool } from "./pool.ts";
 
-/** Mappings of one family, living and resting: what a /14 of fakes holds, and about 20 MiB. */
+/** Mappings of one family, active and quarantined: what a /14 of fakes holds, and about 20 MiB. */
 export const MAPPINGS_MAX = 262_144;
 
-/** What `lookUp` returns where the pool has no fake to give. */
+/** What `obtain` returns where the pool has no fake to give. */
 export const FULL = -2;
 
 /** Shares of a pool, in percent, whose crossing is worth a word. */
@@ -34,25 +35,23 @@ export interface TableOptions {
   readonly pool: Pool;
   /** Where changes are noted. */
   readonly log: ChangeLog;
-  /** How long a mapping lives from its last look-up. */
+  /** How long a mapping is active from the last answer with it. */
   readonly ttlMs: number;
-  /** How long traffic can keep a mapping alive from its last look-up; without it, while it flows. */
+  /** How long traffic can keep a mapping active from that answer; without it, while it flows. */
   readonly ttlMaxMs?: number;
-  /** How long a fake rests before another real address may have it. */
-  readonly restMs: number;
+  /** How long a fake is quarantined before another real address may have it. */
+  readonly quarantineMs: number;
   /** After how long of idleness a full pool may evict; without it, never. */
   readonly evictAfterMs?: number;
-  /** Key of the look-up hashes, best a random one. */
+  /** Key of the hashes that find a mapping, best a random one. */
   readonly hashKey: number;
-  /** Told when the share of living mappings crosses one of `FILL_MARKS` upwards. */
+  /** Told when the share of active mappings crosses one of `FILL_MARKS` upwards. */
   readonly onFill?: (percent: number) => void;
 }
 
 /** The mappings of one family. */
 export class Table {
   readonly family: Family;
-  /** After how long an element must be renewed in the kernel; `Infinity` where it lives for ever. */
-  renewMs = Infinity;
   readonly #options: TableOptions;
   readonly #slotsMax: number;
   readonly #ttlMaxMs: number;
@@ -60,16 +59,18 @@ export class Table {
   readonly #fakes: Rows;
   readonly #byReal: RowIndex;
   readonly #byFake: RowIndex;
-  /** Those that live, by their last activity; those that rest, by its beginning. */
-  readonly #living = new AgeQueue();
-  readonly #resting = new AgeQueue();
-  /** Those that live, by when they were added to the kernel. */
+  /** By their last use; by the beginning of their quarantine. */
+  readonly #active = new AgeQueue();
+  readonly #quarantined = new AgeQueue();
+  /** The active ones, by when they were added to the kernel. */
   readonly #inKernel = new AgeQueue();
   readonly #slots: Slots = new Slots();
-  /** The slots of the living by the revision that made them live. */
+  /** The slots of the active ones by the revision that made them so. */
   readonly #byRevision = new Map<number, number>();
   readonly #free: number[] = [];
   #slotsUsed = 0;
+  /** After how long an element must be renewed in the kernel; `Infinity` where it never expires. */
+  #renewMs = Infinity;
   #mark = 0;
   readonly #real: Uint32Array;
   readonly #fake: Uint32Array;
@@ -89,31 +90,36 @@ export class Table {
     this.#fake = new Uint32Array(width);
   }
 
-  /** How many mappings live. */
+  /** How many mappings are active. */
   get size(): number {
-    return this.#living.size;
+    return this.#active.size;
   }
 
-  /** How many fakes rest. */
-  get resting(): number {
-    return this.#resting.size;
+  /** How many fakes are quarantined. */
+  get quarantined(): number {
+    return this.#quarantined.size;
   }
 
-  /** How many mappings can live at once. */
+  /** Whether no mapping is active and no fake quarantined. */
+  get isEmpty(): boolean {
+    return this.size + this.quarantined === 0;
+  }
+
+  /** How many mappings can be active at once. */
   get capacity(): number {
     return this.#slotsMax;
   }
 
   /** When the next mapping expires unless it is used before; `Infinity` without one. */
   get nextExpiryMs(): number {
-    const oldest = this.#living.oldest;
-    return oldest === NONE ? Infinity : this.#slots.activeMs[oldest]! + this.#options.ttlMs;
+    const oldest = this.#active.oldest;
+    return oldest === NONE ? Infinity : this.#slots.usedMs[oldest]! + this.#options.ttlMs;
   }
 
   /** When the next element must be renewed in the kernel; `Infinity` where none must. */
   get nextRenewalMs(): number {
     const oldest = this.#inKernel.oldest;
-    return oldest === NONE ? Infinity : this.#slots.addedMs[oldest]! + this.renewMs;
+    return oldest === NONE ? Infinity : this.#slots.addedMs[oldest]! + this.#renewMs;
   }
 
   /** Whether an address in a message is inside the prefix of the fakes. */
@@ -123,18 +129,18 @@ export class Table {
   }
 
   /**
-   * The mapping of the real address at `offset`: known and renewed, woken, or new.
+   * The mapping of the real address at `offset`: known and renewed, reactivated, or new.
    *
    * @returns its slot, good until the next call that changes the table, or `FULL`
    */
-  lookUp(view: DataView, offset: number, nowMs: number): number {
+  obtain(view: DataView, offset: number, nowMs: number): number {
     this.#read(view, offset, this.#real);
     const known = this.#byReal.find(this.#real);
     const slot = known === NONE ? this.#allocate(nowMs) : known;
     if (slot === FULL) return FULL;
-    if (known !== NONE && this.#isLiving(known)) this.#touch(known, nowMs);
-    else if (known !== NONE) this.#wake(known, nowMs);
-    this.#slots.lookedUpMs[slot] = nowMs;
+    if (known !== NONE && this.#isActive(known)) this.#touch(known, nowMs);
+    else if (known !== NONE) this.#reactivate(known, nowMs);
+    this.#slots.answeredMs[slot] = nowMs;
     return slot;
   }
 
@@ -143,12 +149,12 @@ export class Table {
     return this.#slots.revisions[slot]!;
   }
 
-  /** Whether the mapping that became alive with a revision is alive since. */
+  /** Whether the mapping that became active with a revision has been active since. */
   holds(revision: number): boolean {
     return this.#byRevision.has(revision);
   }
 
-  /** Begins the lifetime of that mapping anew, where it is alive. */
+  /** Begins the lifetime of that mapping anew, if it is active. */
   prolong(revision: number, nowMs: number): void {
     const slot = this.#byRevision.get(revision);
     if (slot !== undefined) this.#touch(slot, nowMs);
@@ -163,53 +169,54 @@ export class Table {
   }
 
   /**
-   * Notes that packets were seen for these fakes: a mapping that lives stays alive, within
-   * `ttlMaxMs` of its last look-up; the fake of one that rests goes on resting from now.
+   * Notes that packets were seen for these fakes: an active mapping stays active, within `ttlMaxMs` of
+   * the last answer with it; the quarantine of a fake begins anew.
    */
   noteTraffic(fakes: Iterable<Uint8Array>, nowMs: number): void {
     for (const fake of fakes) {
       const slot = this.#findFake(fake);
       if (slot === NONE) continue;
-      if (!this.#isLiving(slot)) {
-        this.#resting.renew(slot);
-        this.#slots.activeMs[slot] = nowMs;
-      } else if (nowMs - this.#slots.lookedUpMs[slot]! < this.#ttlMaxMs) {
+      if (!this.#isActive(slot)) {
+        this.#quarantined.renew(slot);
+        this.#slots.usedMs[slot] = nowMs;
+      } else if (nowMs - this.#slots.answeredMs[slot]! < this.#ttlMaxMs) {
         this.#touch(slot, nowMs);
       }
     }
   }
 
   /**
-   * Wakes the mapping of a fake that a packet came for after it had expired.
+   * Reactivates the mapping of a fake that a packet came for after it had expired.
    *
-   * @returns `"woken"`; `"living"` where the kernel should have known it; `"unknown"` where it is none
+   * @returns `"active"` if it has not expired: the kernel should have known it; `"unknown"` if there
+   * is none, or none that may become active without an answer
    */
-  restore(fake: Uint8Array, nowMs: number): "woken" | "living" | "unknown" {
+  reactivate(fake: Uint8Array, nowMs: number): "reactivated" | "active" | "unknown" {
     const slot = this.#findFake(fake);
     if (slot === NONE) return "unknown";
-    if (this.#isLiving(slot)) return "living";
-    if (nowMs - this.#slots.lookedUpMs[slot]! >= this.#ttlMaxMs) return "unknown";
-    this.#wake(slot, nowMs);
-    return "woken";
+    if (this.#isActive(slot)) return "active";
+    if (nowMs - this.#slots.answeredMs[slot]! >= this.#ttlMaxMs) return "unknown";
+    this.#reactivate(slot, nowMs);
+    return "reactivated";
   }
 
-  /** Lets what has outlived its time rest; returns how many. */
+  /** Quarantines what has outlived its time; returns how many. */
   expire(nowMs: number): number {
     let expired = 0;
     for (; this.nextExpiryMs <= nowMs; expired++) {
-      const slot = this.#living.oldest;
+      const slot = this.#active.oldest;
       this.#end(slot);
-      this.#rest(slot, nowMs);
+      this.#quarantine(slot, nowMs);
     }
     this.#noteFill();
     return expired;
   }
 
   /**
-   * Renews in the kernel what has been there for long, and of the rest those that have been there for
-   * longest: that fails where somebody has taken them out.
+   * Renews in the kernel what has been there for long, and of the others those that have been there
+   * for longest: that fails where somebody has taken them out.
    *
-   * @param most how many of the rest
+   * @param most how many of the others
    */
   renew(nowMs: number, most = 0): void {
     for (let n = 0; n < Math.min(most, this.size) || this.nextRenewalMs <= nowMs; n++) {
@@ -238,27 +245,32 @@ export class Table {
     const slot = this.#takeSlot();
     if (slot === NONE) return false;
     this.#bind(slot);
-    this.#live(slot, nowMs, nowMs - ageMs, this.#options.log.skip());
-    this.#slots.lookedUpMs[slot] = nowMs;
+    this.#enter(slot, nowMs, nowMs - ageMs, this.#options.log.skip());
+    this.#slots.answeredMs[slot] = nowMs;
     return true;
   }
 
   /**
-   * Lets the mapping that became alive with a revision rest, as the kernel refused it.
+   * Quarantines the mapping that became active with a revision, as the kernel refused it.
    *
-   * @returns false where it is alive no more, or anew
+   * @returns false if it has expired, or became active anew
    */
   drop(revision: number): boolean {
     const slot = this.#byRevision.get(revision);
     if (slot === undefined) return false;
     this.#die(slot);
-    this.#rest(slot, this.#slots.activeMs[slot]!);
+    this.#quarantine(slot, this.#slots.usedMs[slot]!);
     return true;
   }
 
-  /** Forgets all living mappings without a word in the log; none of them may have been handed out. */
-  clear(): void {
-    for (let slot = this.#living.oldest; slot !== NONE; slot = this.#living.oldest) {
+  /**
+   * Forgets all active mappings without a word in the log; none of them may have been handed out.
+   *
+   * @param timeoutMs after how long the kernel forgets an element; `Infinity` where it does not
+   */
+  startOver(timeoutMs = Infinity): void {
+    this.#renewMs = timeoutMs * RENEW_SHARE;
+    for (let slot = this.#active.oldest; slot !== NONE; slot = this.#active.oldest) {
       this.#die(slot);
       this.#byReal.remove(slot);
       this.#byFake.remove(slot);
@@ -269,7 +281,7 @@ export class Table {
   /** Whether a fake stands for a real now. */
   leads({ fake, real }: Pair): boolean {
     const slot = this.#findFake(fake);
-    return slot !== NONE && this.#isLiving(slot) && this.#findReal(real) === slot;
+    return slot !== NONE && this.#isActive(slot) && this.#findReal(real) === slot;
   }
 
   /**
@@ -286,10 +298,10 @@ export class Table {
     }
     for (const real of reals) {
       const slot = this.#findReal(real);
-      if (slot !== NONE && this.#isLiving(slot)) found[slot]! |= FOUND_REAL;
+      if (slot !== NONE && this.#isActive(slot)) found[slot]! |= FOUND_REAL;
       else changes.push({ kind: "delete", family, fake: real, real, revision: 0, part: "set" });
     }
-    for (let slot = this.#living.oldest; slot !== NONE; slot = this.#living.after(slot)) {
+    for (let slot = this.#active.oldest; slot !== NONE; slot = this.#active.after(slot)) {
       if (found[slot] === (FOUND_PAIR | FOUND_REAL)) continue;
       const revision = this.#slots.revisions[slot]!;
       changes.push({ kind: "add", family, ...this.#pair(slot), revision });
@@ -297,27 +309,27 @@ export class Table {
     return changes;
   }
 
-  /** A living slot for `#real`, which has none, or `FULL`. */
+  /** An active slot for `#real`, which has none, or `FULL`. */
   #allocate(nowMs: number): number {
-    const isFull = this.#living.size + this.#resting.size >= this.#slotsMax;
+    const isFull = this.#active.size + this.#quarantined.size >= this.#slotsMax;
     if (isFull && !this.#reclaim(nowMs)) return FULL;
     // The fake that was just freed is taken at once: nobody would remember that it was another's.
     if (!isFull) this.#options.pool.choose(this.#real, this.#fake, this.#isTaken);
     const slot = this.#takeSlot();
     this.#bind(slot);
-    this.#wakeUp(slot, nowMs, isFull);
+    this.#activate(slot, nowMs, isFull);
     return slot;
   }
 
-  /** Frees a slot, its fake in `#fake`: the one that rests longest, else one to evict. */
+  /** Frees a slot, its fake in `#fake`: the one quarantined longest, else one to evict. */
   #reclaim(nowMs: number): boolean {
-    let slot = this.#resting.oldest;
-    if (slot !== NONE && nowMs - this.#slots.activeMs[slot]! >= this.#options.restMs) {
-      this.#resting.remove(slot);
+    let slot = this.#quarantined.oldest;
+    if (slot !== NONE && nowMs - this.#slots.usedMs[slot]! >= this.#options.quarantineMs) {
+      this.#quarantined.remove(slot);
     } else {
-      slot = this.#living.oldest;
+      slot = this.#active.oldest;
       const { evictAfterMs = Infinity } = this.#options;
-      if (slot === NONE || nowMs - this.#slots.activeMs[slot]! < evictAfterMs) return false;
+      if (slot === NONE || nowMs - this.#slots.usedMs[slot]! < evictAfterMs) return false;
       this.#end(slot);
     }
     this.#fakes.get(slot, this.#fake);
@@ -342,35 +354,35 @@ export class Table {
     this.#byFake.add(slot);
   }
 
-  /** Renews a living mapping. */
+  /** Renews an active mapping. */
   #touch(slot: number, nowMs: number): void {
-    this.#living.renew(slot);
-    this.#slots.activeMs[slot] = nowMs;
+    this.#active.renew(slot);
+    this.#slots.usedMs[slot] = nowMs;
   }
 
-  #wake(slot: number, nowMs: number): void {
-    this.#resting.remove(slot);
-    this.#wakeUp(slot, nowMs, false);
+  #reactivate(slot: number, nowMs: number): void {
+    this.#quarantined.remove(slot);
+    this.#activate(slot, nowMs, false);
   }
 
-  /** Lets a slot that is in no queue live, in the kernel too. */
-  #wakeUp(slot: number, nowMs: number, isReused: boolean): void {
+  /** Makes the mapping of a slot that is in no queue active, in the kernel too. */
+  #activate(slot: number, nowMs: number, isReused: boolean): void {
     const revision = this.#options.log.push("add", this.family, this.#pair(slot), isReused);
-    this.#live(slot, nowMs, nowMs, revision);
+    this.#enter(slot, nowMs, nowMs, revision);
     this.#noteFill();
   }
 
-  #live(slot: number, nowMs: number, addedMs: number, revision: number): void {
+  #enter(slot: number, nowMs: number, addedMs: number, revision: number): void {
     this.#slots.revisions[slot] = revision;
     this.#byRevision.set(revision, slot);
-    this.#slots.isLiving[slot] = 1;
-    this.#slots.activeMs[slot] = nowMs;
+    this.#slots.isActive[slot] = 1;
+    this.#slots.usedMs[slot] = nowMs;
     this.#slots.addedMs[slot] = addedMs;
-    this.#living.push(slot);
+    this.#active.push(slot);
     this.#inKernel.push(slot);
   }
 
-  /** Takes a living mapping out of the kernel. */
+  /** Takes an active mapping out of the kernel. */
   #end(slot: number): void {
     this.#die(slot);
     this.#options.log.push("delete", this.family, this.#pair(slot));
@@ -378,26 +390,26 @@ export class Table {
 
   #die(slot: number): void {
     this.#byRevision.delete(this.#slots.revisions[slot]!);
-    this.#living.remove(slot);
+    this.#active.remove(slot);
     this.#inKernel.remove(slot);
   }
 
-  #rest(slot: number, sinceMs: number): void {
-    this.#slots.isLiving[slot] = 0;
-    this.#slots.activeMs[slot] = sinceMs;
-    this.#resting.push(slot);
+  #quarantine(slot: number, sinceMs: number): void {
+    this.#slots.isActive[slot] = 0;
+    this.#slots.usedMs[slot] = sinceMs;
+    this.#quarantined.push(slot);
   }
 
   #noteFill(): void {
-    const percent = this.#living.size / this.#slotsMax * 100;
+    const percent = this.#active.size / this.#slotsMax * 100;
     const mark = FILL_MARKS.findLast((mark) => percent >= mark) ?? 0;
     if (mark > this.#mark) this.#options.onFill?.(mark);
     // Below a mark by a little is not worth a second word when it is crossed again.
     if (mark > this.#mark || percent < this.#mark - FILL_SLACK) this.#mark = mark;
   }
 
-  #isLiving(slot: number): boolean {
-    return this.#slots.isLiving[slot] === 1;
+  #isActive(slot: number): boolean {
+    return this.#slots.isActive[slot] === 1;
   }
 
   #findFake(fake: Uint8Array): number {
@@ -425,27 +437,33 @@ export class Table {
 const FOUND_PAIR = 1;
 const FOUND_REAL = 2;
 
+/**
+ * Share of the kernel's own timeout after which an element is renewed: less than half, as an element
+ * that was deleted and added in one batch is as old as it was.
+ */
+const RENEW_SHARE = 0.4;
+
 /** Percent below a mark from which it is crossed anew. */
 const FILL_SLACK = 5;
 
 /** What is kept for each slot, in arrays that grow together. */
 class Slots {
-  isLiving = new Uint8Array(64);
-  /** When it was last looked up or carried traffic; for one that rests, since when it rests. */
-  activeMs = new Float64Array(64);
-  lookedUpMs = new Float64Array(64);
+  isActive = new Uint8Array(64);
+  /** When it was last answered with or carried traffic; since when it is quarantined. */
+  usedMs = new Float64Array(64);
+  answeredMs = new Float64Array(64);
   addedMs = new Float64Array(64);
   revisions = new Float64Array(64);
 
   /** Sees to it that `slot` has a place. */
   makeRoom(slot: number): void {
-    if (slot < this.isLiving.length) return;
-    const length = this.isLiving.length * 2;
-    const isLiving = new Uint8Array(length);
-    isLiving.set(this.isLiving);
-    this.isLiving = isLiving;
-    this.activeMs = grown(this.activeMs, length);
-    this.lookedUpMs = grown(this.lookedUpMs, length);
+    if (slot < this.isActive.length) return;
+    const length = this.isActive.length * 2;
+    const isActive = new Uint8Array(length);
+    isActive.set(this.isActive);
+    this.isActive = isActive;
+    this.usedMs = grown(this.usedMs, length);
+    this.answeredMs = grown(this.answeredMs, length);
     this.addedMs = grown(this.addedMs, length);
     this.revisions = grown(this.revisions, length);
   }

@@ -29,6 +29,12 @@ export const CLIENT_IN_FLIGHT_MAX = 2_048;
 /** How long a reply is awaited. */
 export const UPSTREAM_TIMEOUT_MS = 5_000;
 
+/**
+ * Damaged replies to one query that are read; it stops an upstream that sends nothing else. Who is
+ * elsewhere would have to guess port and id for each of them, and then would send a better one.
+ */
+export const DAMAGED_REPLIES_MAX = 16;
+
 /** Octets kept of each query: the header and the longest question. */
 const KEPT_LENGTH = Offset.QUESTION + NAME_LENGTH_MAX + QUESTION_FIXED_LENGTH;
 
@@ -53,6 +59,8 @@ export class PendingQuery<Peer> implements Query<Peer> {
   deadlineMs = 0;
   /** The socket and the id under which it was sent on. */
   key = NONE;
+  /** Replies to it that came and could not be read. */
+  damaged = 0;
   readonly view: DataView;
 
   /** @param room where its first octets are kept */
@@ -125,26 +133,43 @@ export class PendingQueries<Peer> {
     const pending = this.#keep(slot, query);
     pending.deadlineMs = nowMs + UPSTREAM_TIMEOUT_MS;
     pending.key = key;
+    pending.damaged = 0;
     this.#byKey.set(key, slot);
     this.#queue.push(slot);
     return key % IDS;
   }
 
   /**
-   * Takes out the query that a message from the upstream answers; undefined where it answers none.
+   * The query that a message from the upstream answers, which goes on waiting; undefined where it
+   * answers none.
    *
    * @param socket the one it was received on
    */
-  take(socket: number, view: DataView, length: number): PendingQuery<Peer> | undefined {
+  find(socket: number, view: DataView, length: number): PendingQuery<Peer> | undefined {
     if (length < Offset.QUESTION) return undefined;
     const slot = this.#byKey.get(socket * IDS + view.getUint16(Offset.ID));
     if (slot === undefined || !answers(view, length, this.#pending[slot]!)) return undefined;
-    return this.#close(slot);
+    return this.#pending[slot];
+  }
+
+  /** Takes a query out that waits; what is known of it is good until the next `open`. */
+  close(query: PendingQuery<Peer>): void {
+    const slot = this.#byKey.get(query.key)!;
+    this.#byKey.delete(query.key);
+    const client = this.#clientOf(query.peer);
+    const others = (this.#byClient.get(client) ?? 0) - 1;
+    if (others > 0) this.#byClient.set(client, others);
+    else this.#byClient.delete(client);
+    this.#queue.remove(slot);
+    this.#free.push(slot);
   }
 
   /** Takes out the next query that ran out of time; undefined where there is none. */
   takeExpired(nowMs: number): PendingQuery<Peer> | undefined {
-    return this.nextDeadlineMs <= nowMs ? this.#close(this.#queue.oldest) : undefined;
+    if (this.nextDeadlineMs > nowMs) return undefined;
+    const query = this.#pending[this.#queue.oldest]!;
+    this.close(query);
+    return query;
   }
 
   #keep(slot: number, query: Query<Peer>): PendingQuery<Peer> {
@@ -160,19 +185,6 @@ export class PendingQueries<Peer> {
       pending.wantsDnssec = query.wantsDnssec;
     }
     for (let i = 0; i < query.length; i++) pending.view.setUint8(i, query.view.getUint8(i));
-    return pending;
-  }
-
-  /** What it returns is good until the next `open`. */
-  #close(slot: number): PendingQuery<Peer> {
-    const pending = this.#pending[slot]!;
-    this.#byKey.delete(pending.key);
-    const client = this.#clientOf(pending.peer);
-    const others = (this.#byClient.get(client) ?? 0) - 1;
-    if (others > 0) this.#byClient.set(client, others);
-    else this.#byClient.delete(client);
-    this.#queue.remove(slot);
-    this.#free.push(slot);
     return pending;
   }
 }

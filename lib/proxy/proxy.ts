@@ -16,8 +16,13 @@ import {
   Rcode,
 } from "../dns/constants.ts";
 import { MANY_OPT, Message, NO_OPT, opcodeOf } from "../dns/message.ts";
-import { cutInPlace, type QueryParts, writeError } from "../dns/response.ts";
-import type { PendingQueries, PendingQuery, Query } from "./pending.ts";
+import { fitInPlace, type QueryParts, writeError } from "../dns/response.ts";
+import {
+  DAMAGED_REPLIES_MAX,
+  type PendingQueries,
+  type PendingQuery,
+  type Query,
+} from "./pending.ts";
 import type { Committer } from "../kernel/committer.ts";
 import type { Rewriter } from "./rewriter.ts";
 import { NONE } from "../util/age_queue.ts";
@@ -39,6 +44,8 @@ export type Failure =
   | "the reply about a configured name cannot be read"
   | "the pool of fake addresses is full"
   | "the mapping could not be brought into the kernel";
+
+const UNREADABLE: Failure = "the reply about a configured name cannot be read";
 
 /** What an `DnsProxy` is made of. */
 export interface DnsProxyOptions<Peer> {
@@ -94,13 +101,18 @@ export class DnsProxy<Peer> {
 
   /** Takes a datagram that came from the upstream's address on one of the sockets to it. */
   onReply(socket: number, view: DataView, length: number, nowMs: number): void {
-    const query = this.#options.inFlight.take(socket, view, length);
+    const { inFlight, rewriter } = this.#options;
+    const query = inFlight.find(socket, view, length);
     if (query === undefined) return;
     const reply = this.#reply;
     const isWhole = reply.index(view, length);
-    switch (this.#options.rewriter.rewrite(reply, isWhole, nowMs)) {
+    const outcome = rewriter.rewrite(reply, isWhole, nowMs);
+    // Another one may still come that can be read.
+    if (outcome === "malformed" && ++query.damaged < DAMAGED_REPLIES_MAX) return;
+    inFlight.close(query);
+    switch (outcome) {
       case "malformed":
-        return this.#fail(query, "the reply about a configured name cannot be read");
+        return this.#fail(query, UNREADABLE);
       case "full":
         return this.#fail(query, "the pool of fake addresses is full");
       case "passed":
@@ -115,14 +127,14 @@ export class DnsProxy<Peer> {
     for (;;) {
       const query = this.#options.inFlight.takeExpired(nowMs);
       if (query === undefined) return;
-      this.#fail(query, "upstream is silent");
+      this.#fail(query, query.damaged > 0 ? UNREADABLE : "upstream is silent");
     }
   }
 
-  /** Puts the client's id back and cuts what is too long; returns the octets to send. */
+  /** Puts the client's id back and makes the reply fit; returns the octets to send. */
   #finish(reply: Message, isWhole: boolean, query: PendingQuery<Peer>): number {
     reply.view.setUint16(Offset.ID, query.clientId);
-    return reply.length <= query.sizeMax ? reply.length : cutInPlace(reply, isWhole, query.sizeMax);
+    return fitInPlace(reply, isWhole, query.hasOpt, query.sizeMax);
   }
 
   #sendWhenCommitted(query: PendingQuery<Peer>, length: number, view: DataView): void {

@@ -29,7 +29,8 @@ import type { DomainTree } from "../policy/domain_set.ts";
 import type { Message } from "../dns/message.ts";
 import { INVALID, LabelWalk, sameName, skipName } from "../dns/name.ts";
 import type { Family } from "../address.ts";
-import { FULL, type Table } from "../nat/table.ts";
+import type { Mappings } from "../nat/mappings.ts";
+import { FULL } from "../nat/table.ts";
 
 /** What became of a reply. */
 export type Outcome =
@@ -53,7 +54,7 @@ export class Rewriter {
   revision = 0;
 
   readonly #domains: DomainTree;
-  readonly #tables: Readonly<Record<Family, Table>>;
+  readonly #mappings: Mappings;
   readonly #ttlMax: number;
   readonly #owner = new LabelWalk();
   readonly #target = new LabelWalk();
@@ -74,11 +75,11 @@ export class Rewriter {
    */
   constructor(
     domains: DomainTree,
-    tables: Readonly<Record<Family, Table>>,
+    mappings: Mappings,
     ttlMax: number,
   ) {
     this.#domains = domains;
-    this.#tables = tables;
+    this.#mappings = mappings;
     this.#ttlMax = ttlMax;
   }
 
@@ -101,10 +102,7 @@ export class Rewriter {
 
   /** Begins the lifetime of mappings anew, as their reply leaves only now. */
   prolong(revisions: readonly number[], nowMs: number): void {
-    for (const revision of revisions) {
-      this.#tables[4].prolong(revision, nowMs);
-      this.#tables[6].prolong(revision, nowMs);
-    }
+    for (const revision of revisions) this.#mappings.prolong(revision, nowMs);
   }
 
   /** Finds the records of configured names; false where a chain of ours cannot be followed. */
@@ -186,11 +184,11 @@ export class Rewriter {
   }
 
   #planAddress(reply: Message, offset: number, family: Family, nowMs: number): Outcome {
-    const table = this.#tables[family];
+    const table = this.#mappings.of(family);
     if (isNeverMapped(reply.view, offset, family) || table.holdsFake(reply.view, offset)) {
       return "rewritten";
     }
-    const slot = table.lookUp(reply.view, offset, nowMs);
+    const slot = table.obtain(reply.view, offset, nowMs);
     if (slot === FULL) return "full";
     this.#offsets.push(offset);
     this.#slots.push(slot);
@@ -228,7 +226,7 @@ export class Rewriter {
 
   #patch(reply: Message): void {
     for (let n = 0; n < this.#offsets.length; n++) {
-      const table = this.#tables[this.#families[n]!];
+      const table = this.#mappings.of(this.#families[n]!);
       table.writeFake(this.#slots[n]!, reply.view, this.#offsets[n]!);
     }
     for (const i of this.#capped) reply.capTtl(i, this.#ttlMax);

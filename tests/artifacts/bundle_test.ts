@@ -104,6 +104,11 @@ Deno.test("the bundle holds dotp, what it uses, and licences, when it is searche
     for (const name of packages) {
       assertStringIncludes(bundle, `\n${name.replace(/\/(?=\d)/, " ")}\n`);
     }
+    // Deno's standard library has no licence file: what it says in each module stands for it.
+    assertMatch(
+      bundle,
+      /\ndeno-std [\d.]+\n\nMIT License\n\nCopyright \S+ the Deno authors\n\nPerm/,
+    );
     // Neither paths of this machine nor the name of a registry.
     for (const stranger of ["../", ROOT, "npm/registry"]) {
       assert(!wordsOf(bundle, /^(?:\/\/|\s+")(.*)$/gm).some((word) => word.includes(stranger)));

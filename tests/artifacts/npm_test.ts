@@ -73,17 +73,17 @@ const table = (prefix, family) =>
     pool: new dotp.Pool(dotp.parsePrefix(prefix, family), new Uint8Array(16)),
     log,
     ttlMs: 120_000,
-    restMs: 120_000,
+    quarantineMs: 120_000,
     hashKey: 1,
   });
-const tables = { 4: table("198.18.0.0/15", 4), 6: table("2001:2::/48", 6) };
+const mappings = new dotp.Mappings(table("198.18.0.0/15", 4), table("2001:2::/48", 6));
 const [replies, adopted] = JSON.parse(process.argv[2]);
 for (const [real, fake] of adopted) {
   const { family, bytes } = dotp.parseAddress(real);
-  tables[family].adopt({ fake: dotp.parseAddress(fake).bytes, real: bytes }, 0);
+  mappings.of(family).adopt({ fake: dotp.parseAddress(fake).bytes, real: bytes }, 0);
 }
 const domains = new dotp.DomainTree([dotp.nameFromText("example.com")]);
-const rewriter = new dotp.Rewriter(domains, tables, 60);
+const rewriter = new dotp.Rewriter(domains, mappings, 60);
 const message = new dotp.Message();
 for (const reply of replies) {
   const octets = Uint8Array.from(reply);

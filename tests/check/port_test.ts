@@ -1,6 +1,8 @@
 /** Who has the port, as `ss` and `netstat` list it. */
 import { assertEquals, assertMatch } from "@std/assert";
 import { type Holder, judgeTaken, readHolders } from "../../lib/check/port.ts";
+import { readRunning } from "../../lib/cli/parse.ts";
+import type { Config } from "../../lib/config.ts";
 import { args, config, lineOf } from "./support.ts";
 
 const SS = `UNCONN 0      0          192.0.2.1:53 0.0.0.0:* users:(("deno",pid=7380,fd=18))
@@ -76,14 +78,15 @@ Deno.test("judgeTaken() knows dotp, when it is run in one way or another", () =>
     [[], /^error /],
   ];
   for (const [commandLine, expected] of cases) {
-    const commandLines = new Map([[7, commandLine]]);
-    const finding = judgeTaken(given, { holders: holder("deno"), commandLines });
+    const dotp = readRunning(commandLine);
+    const running = new Map(dotp === undefined ? [] : [[7, dotp]]);
+    const finding = judgeTaken(given, { holders: holder("deno"), running });
     assertMatch(lineOf(finding), expected, commandLine.join(" "));
   }
 });
 
 Deno.test("judgeTaken() says how to get the port, when a usual program has it", () => {
-  const commandLines = new Map<number, string[]>();
+  const running = new Map<number, Config>();
   for (
     const [name, expected] of [
       ["systemd-resolve", /taken by systemd-resolve, process 7: .*DNSStubListener=no/],
@@ -91,7 +94,7 @@ Deno.test("judgeTaken() says how to get the port, when a usual program has it", 
       ["named", /taken by named, process 7: end it or give another --port$/],
     ] as const
   ) {
-    assertMatch(lineOf(judgeTaken(config(), { holders: holder(name), commandLines })), expected);
+    assertMatch(lineOf(judgeTaken(config(), { holders: holder(name), running })), expected);
   }
   const nameless: Holder[] = [{ address: "192.0.2.1", process: undefined }];
   for (
@@ -104,7 +107,7 @@ Deno.test("judgeTaken() says how to get the port, when a usual program has it", 
       [[], "ss is not there", /^error 192\.0\.2\.1 port 53 is taken: ss is not there; end what/],
     ] as const
   ) {
-    const taken = { holders, commandLines, ...problem !== undefined && { problem } };
+    const taken = { holders, running, ...problem !== undefined && { problem } };
     assertMatch(lineOf(judgeTaken(config(), taken)), expected);
   }
 });

@@ -1,5 +1,6 @@
 /** What the tests of the checks share: a configuration from a command line, and findings as lines. */
-import { type Config, parseCommand } from "../../lib/config.ts";
+import { parseCommand } from "../../lib/cli/parse.ts";
+import type { Config } from "../../lib/config.ts";
 import { type Finding, findingToText } from "../../lib/check/finding.ts";
 
 /** Options of the gateway that the recorded outputs come from. */

@@ -4,7 +4,7 @@
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { completions } from "../../lib/cli/completions.ts";
-import { COMMANDS, OPTIONS, type Shell, SHELLS } from "../../lib/config.ts";
+import { COMMANDS, OPTIONS, type Shell, SHELLS } from "../../lib/cli/options.ts";
 
 /** How long a shell may take before it is ended: one that waits for more never comes. */
 const SHELL_TIMEOUT_MS = 20_000;

@@ -1,6 +1,6 @@
 /** The manual page: what it must hold, and that those who read roff have nothing to complain of. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { COMMANDS, OPTIONS } from "../../lib/config.ts";
+import { COMMANDS, OPTIONS } from "../../lib/cli/options.ts";
 import { manual } from "../../lib/cli/manual.ts";
 
 const PAGE = manual("1.2.3");

@@ -249,3 +249,21 @@ Deno.test("Message reads a record of another class as such, when it is not IN", 
     assertEquals([reply.isInternet(0), reply.type(0)], [expected, Type.A]);
   }
 });
+
+Deno.test("Message.dropLast() leaves what was there without the last record, when that goes", () => {
+  const { additionals = [] } = USUAL;
+  const { reply } = indexOf(message({ ...USUAL, trailing: new Uint8Array(5) }));
+  assertEquals(reply.end, message(USUAL).length);
+  for (let kept = additionals.length - 1; kept >= 0; kept--) {
+    reply.dropLast();
+    const expected = message({ ...USUAL, additionals: additionals.slice(0, kept) });
+    assertEquals(bytesOf(reply.view, reply.length), expected);
+    assertEquals([reply.end, reply.count], [expected.length, 3 + kept]);
+  }
+  assertEquals(reply.findOpt(), NO_OPT);
+});
+
+Deno.test("Message.end is where the question ends, when there is no record", () => {
+  const { reply } = indexOf(message({ trailing: new Uint8Array(5) }));
+  assertEquals(reply.end, QUESTION_END);
+});

@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { Offset, Rcode } from "../../lib/dns/constants.ts";
 import { Message } from "../../lib/dns/message.ts";
-import { cutInPlace, type QueryParts, writeError } from "../../lib/dns/response.ts";
+import { fitInPlace, type QueryParts, writeError } from "../../lib/dns/response.ts";
 import { bytesOf, viewOf } from "../support/hex.ts";
 import { a, concat, message, opt, query, REPLY_FLAGS, txt } from "../support/packet.ts";
 import { decode } from "../support/reader.ts";
@@ -63,12 +63,12 @@ Deno.test("writeError() keeps opcode, RD and CD and no other flag, when the quer
   }
 });
 
-/** Indexes and cuts; what is left. */
-function cut(bytes: Uint8Array, limit: number): Uint8Array {
+/** Indexes a reply and makes it fit; what is left. */
+function cut(bytes: Uint8Array, limit: number, hasOpt = true): Uint8Array {
   const reply = new Message();
   const view = viewOf(bytes);
   const whole = reply.index(view, bytes.length);
-  return bytesOf(view, cutInPlace(reply, whole, limit));
+  return bytesOf(view, fitInPlace(reply, whole, hasOpt, limit));
 }
 
 const RECORDS = [a(NAME, "192.0.2.1"), txt(NAME, 20), a(NAME, "192.0.2.2"), txt(NAME, 30)];
@@ -83,7 +83,7 @@ function sections(kept: number, flags: number, extra = [] as ReturnType<typeof o
   });
 }
 
-Deno.test("cutInPlace() ends between two records, when the limit is one less, equal or one more", () => {
+Deno.test("fitInPlace() ends between two records, when the limit is one less, equal or one more", () => {
   const bytes = sections(4, REPLY_FLAGS);
   for (let kept = 0; kept < 4; kept++) {
     const expected = sections(kept, REPLY_FLAGS | TC);
@@ -94,7 +94,7 @@ Deno.test("cutInPlace() ends between two records, when the limit is one less, eq
   }
 });
 
-Deno.test("cutInPlace() keeps the OPT, when there is one", () => {
+Deno.test("fitInPlace() keeps the OPT, when there is one", () => {
   const option = opt(1232, 0x8000, new Uint8Array([0, 10, 0, 2, 1, 2]));
   const bytes = sections(4, REPLY_FLAGS, [option]);
   for (let kept = 0; kept < 4; kept++) {
@@ -107,13 +107,13 @@ Deno.test("cutInPlace() keeps the OPT, when there is one", () => {
   }
 });
 
-Deno.test("cutInPlace() moves the OPT up, when records stand behind it", () => {
+Deno.test("fitInPlace() moves the OPT up, when records stand behind it", () => {
   const additionals = [opt(1232), txt(NAME, 200), txt(NAME, 200)];
   const expected = message({ flags: REPLY_FLAGS | TC, additionals: [opt(1232)] });
   assertEquals(cut(message({ additionals }), 300), expected);
 });
 
-Deno.test("cutInPlace() drops the OPT, when it does not fit beside the question", () => {
+Deno.test("fitInPlace() drops the OPT, when it does not fit beside the question", () => {
   const bytes = message({ answers: RECORDS, additionals: [opt(1232, 0, new Uint8Array(100))] });
   const limit = QUESTION_END + OPT_LENGTH + 100;
   const withOpt = message({
@@ -126,19 +126,55 @@ Deno.test("cutInPlace() drops the OPT, when it does not fit beside the question"
   assert(answers !== undefined && answers.length > 0);
 });
 
-Deno.test("cutInPlace() leaves header and question, when the reply was not indexed to its end", () => {
+Deno.test("fitInPlace() leaves header and question, when the reply was not indexed to its end", () => {
   const bytes = concat(message({ answers: RECORDS, counts: [1, 9, 0, 0] }), new Uint8Array(3));
   const expected = message({ flags: REPLY_FLAGS | TC });
   assertEquals(cut(bytes, bytes.length - 1), expected);
 });
 
-Deno.test("cutInPlace() drops what is not counted, when that alone makes the reply too long", () => {
-  const bytes = message({ answers: RECORDS, trailing: new Uint8Array(50) });
-  const kept = message({ flags: REPLY_FLAGS | TC, answers: RECORDS });
-  assertEquals(cut(bytes, kept.length), kept);
+Deno.test("fitInPlace() cuts off what is behind the last record, when only that is too much", () => {
+  for (const additionals of [[], [opt(1232)]]) {
+    const kept = message({ answers: RECORDS, additionals });
+    const bytes = message({ answers: RECORDS, additionals, trailing: new Uint8Array(50) });
+    assertEquals(cut(bytes, bytes.length), bytes);
+    assertEquals(cut(bytes, bytes.length - 1), kept);
+    assertEquals(cut(bytes, kept.length), kept);
+    const less = message({ answers: RECORDS.slice(0, -1), additionals, flags: REPLY_FLAGS | TC });
+    assertEquals(cut(bytes, kept.length - 1), less);
+  }
 });
 
-Deno.test("cutInPlace() gives what another parser reads, at every limit", () => {
+Deno.test("fitInPlace() removes an OPT that is the last record, when the query had none", () => {
+  for (const option of [opt(1232), opt(1232, 0x8000, new Uint8Array(20))]) {
+    for (let kept = 0; kept <= 4; kept++) {
+      const bytes = sections(kept, REPLY_FLAGS, [option]);
+      const without = sections(kept, REPLY_FLAGS);
+      assertEquals(cut(bytes, 512, true), bytes);
+      assertEquals(cut(bytes, 512, false), without);
+      assertEquals(cut(concat(bytes, new Uint8Array(9)), 512, false), without);
+      assertEquals(cut(bytes, without.length, false), without);
+      if (kept === 0) continue;
+      const less = sections(kept - 1, REPLY_FLAGS | TC);
+      assertEquals(cut(bytes, without.length - 1, false), less);
+    }
+  }
+});
+
+Deno.test("fitInPlace() leaves an OPT, when it is not the last record or not the only one", () => {
+  const last = { owner: NAME, type: 250, class: 255, ttl: 0, rdata: new Uint8Array(30) };
+  for (const additionals of [[opt(1232), last], [opt(1232), opt(1232)]]) {
+    const bytes = message({ answers: RECORDS, additionals });
+    assertEquals(cut(bytes, 512, false), bytes);
+  }
+  const damaged = message({ additionals: [opt(1232)], counts: [1, 0, 0, 2] });
+  assertEquals(cut(damaged, 512, false), damaged);
+  // What has to be truncated anyway need not keep it.
+  const bytes = message({ additionals: [opt(1232), last] });
+  const expected = message({ flags: REPLY_FLAGS | TC });
+  assertEquals(cut(bytes, bytes.length - 1, false), expected);
+});
+
+Deno.test("fitInPlace() gives what another parser reads, at every limit", () => {
   const bytes = sections(4, REPLY_FLAGS, [opt(1232)]);
   for (let limit = QUESTION_END; limit < bytes.length; limit++) {
     const left = cut(bytes, limit);

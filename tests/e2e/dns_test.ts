@@ -162,6 +162,45 @@ for (
   });
 }
 
+Deno.test("dotp goes on waiting, when a reply about a configured name is cut short", async () => {
+  const name = "damaged.example.com";
+  for (
+    const [type, good, bad, length] of [
+      ["A", real4(1), real4(66), 53],
+      ["AAAA", real6(1), real6(66), 65],
+    ] as const
+  ) {
+    for (const cutTo of [length - 1, length - 3, 37]) {
+      await lab().setScript({
+        [`${name} ${type}`]: [
+          { ...answer(address(name, bad)), cutTo },
+          { ...answer(address(name, good)), delayMs: 20 },
+        ],
+      });
+      const { message } = await lab().query(name, type);
+      assertEquals([message.rcode, message.answers.length], ["NOERROR", 1], `${type} ${cutTo}`);
+      const { maps } = await lab().mappings();
+      assertEquals(maps.get(String(message.answers[0]?.data)), good);
+      assert(![...maps.values()].includes(bad), "what was damaged has a fake");
+    }
+  }
+});
+
+Deno.test("dotp removes the OPT that the upstream adds, when the client sent none", async () => {
+  const reply = { ...answer(address(OTHER, real4(1))), opt: true };
+  await lab().setScript({ [`${OTHER} A`]: reply });
+  const asked = encodeQuery(OTHER, "A", { id: 0x0777 });
+  const got = await lab().send(asked.toHex());
+  assertEquals(got?.hex, encodeReply(asked, { ...reply, opt: false }).toHex());
+});
+
+Deno.test("dotp sets no TC, when only octets behind the last record do not fit", async () => {
+  const reply = answer(address(OTHER, real4(1)));
+  await lab().setScript({ [`${OTHER} A`]: { ...reply, extraHex: "ad".repeat(500) } });
+  const asked = encodeQuery(OTHER, "A", { id: 0x0777 });
+  assertEquals((await lab().send(asked.toHex()))?.hex, encodeReply(asked, reply).toHex());
+});
+
 Deno.test("dotp answers each client once, when the upstream answers twice", async () => {
   await lab().setScript({ [`${OTHER} A`]: [RIGHT, FORGED] });
   const to = { host: Address.gateway4, port: 53 };

@@ -6,7 +6,7 @@ import packet from "dns-packet";
 import { Fixed, Flag, MESSAGE_LENGTH_PLAIN, Offset, TTL_MAX } from "../../lib/dns/constants.ts";
 import { Message } from "../../lib/dns/message.ts";
 import { LabelWalk, nameToText } from "../../lib/dns/name.ts";
-import { cutInPlace } from "../../lib/dns/response.ts";
+import { fitInPlace } from "../../lib/dns/response.ts";
 import { bytesOf, viewOf } from "../support/hex.ts";
 import { makeRewriting, TTL_MAX as TTL_SERVED_MAX } from "../support/rewriting.ts";
 
@@ -59,7 +59,7 @@ function tryReply(bytes: Uint8Array): void {
       throw new Error("another reader cannot read it any more");
     }
   }
-  checkCut(after);
+  for (const hasOpt of [false, true]) checkFit(after, hasOpt);
 }
 
 /** The owner names of a message, in presentation format. */
@@ -96,15 +96,22 @@ function checkChanges(before: Uint8Array, after: Uint8Array): void {
   }
 }
 
-function checkCut(bytes: Uint8Array): void {
+/** What is too long becomes short enough and whole, and says so where records are missing. */
+function checkFit(bytes: Uint8Array, hasOpt: boolean): void {
   const view = viewOf(bytes);
   const isWhole = message.index(view, bytes.length);
   // Without a question that can be read a message answers no query and gets no further.
-  if (message.questionEnd <= 0 || bytes.length <= MESSAGE_LENGTH_PLAIN) return;
-  const length = cutInPlace(message, isWhole, MESSAGE_LENGTH_PLAIN);
-  if (length > MESSAGE_LENGTH_PLAIN) throw new Error(`cut to ${length}`);
-  if (!message.index(view, length)) throw new Error("what was cut is not whole");
-  if ((message.flags & Flag.TC) === 0) throw new Error("cut without TC");
+  if (message.questionEnd <= 0) return;
+  const before = message.count;
+  const isExtra = !hasOpt && before > 0 && message.findOpt() === before - 1;
+  const length = fitInPlace(message, isWhole, hasOpt, MESSAGE_LENGTH_PLAIN);
+  if (length > MESSAGE_LENGTH_PLAIN) throw new Error(`${length} octets are left`);
+  if (!isWhole && length === bytes.length) return;
+  if (!message.index(view, length)) throw new Error("what is left is not whole");
+  const missing = before - message.count - (isWhole && isExtra ? 1 : 0);
+  if (missing > 0 && (message.flags & Flag.TC) === 0) {
+    throw new Error("records are missing without TC");
+  }
 }
 
 function decodes(bytes: Uint8Array): boolean {

@@ -1,4 +1,4 @@
-/** The mappings of one family: times, rests, the log, and a plain model beside it. */
+/** The mappings of one family: times, quarantine, the log, and a plain model beside it. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { addressToText, type Family } from "../../lib/address.ts";
@@ -6,12 +6,12 @@ import type { ChangeLog } from "../../lib/nat/changes.ts";
 import { FULL, MAPPINGS_MAX, type Table } from "../../lib/nat/table.ts";
 import { viewOf } from "../support/hex.ts";
 import {
+  activePairs,
   adopt,
   bytesOf,
-  livingPairs,
-  lookUp,
   makeNat,
   type NatOptions,
+  obtain,
   pairsOf,
   realAddress,
 } from "../support/nat.ts";
@@ -19,14 +19,14 @@ import { NatModel } from "../support/nat_model.ts";
 import { holds } from "../support/property.ts";
 
 const TTL_MS = 1_000;
-const REST_MS = 300;
+const QUARANTINE_MS = 300;
 
 /** An IPv4 table; a /29 has six fakes. */
 function makeTable(
   ipv4 = "192.0.2.0/29",
   options: NatOptions = {},
 ): { table: Table; log: ChangeLog } {
-  const { tables, log } = makeNat({ ipv4, ttlMs: TTL_MS, restMs: REST_MS, ...options });
+  const { tables, log } = makeNat({ ipv4, ttlMs: TTL_MS, quarantineMs: QUARANTINE_MS, ...options });
   return { table: tables[4], log };
 }
 
@@ -35,128 +35,128 @@ function taken(log: ChangeLog): string[] {
   return log.takeAll().map((change) => `${change.revision} ${change.kind} ${pairText(change)}`);
 }
 
-Deno.test("Table.lookUp() gives each real one fake and each fake one real, when it has room", () => {
+Deno.test("Table.obtain() gives each real one fake and each fake one real, when it has room", () => {
   const { table } = makeTable();
-  const fakes = [1, 2, 3, 4, 5, 6].map((n) => lookUp(table, `10.0.0.${n}`, 0));
+  const fakes = [1, 2, 3, 4, 5, 6].map((n) => obtain(table, `10.0.0.${n}`, 0));
   assertEquals(new Set(fakes).size, 6);
-  assertEquals([1, 2, 3, 4, 5, 6].map((n) => lookUp(table, `10.0.0.${n}`, 1)), fakes);
-  assertEquals([table.size, table.resting, table.capacity], [6, 0, 6]);
+  assertEquals([1, 2, 3, 4, 5, 6].map((n) => obtain(table, `10.0.0.${n}`, 1)), fakes);
+  assertEquals([table.size, table.quarantined, table.capacity], [6, 0, 6]);
 });
 
-Deno.test("Table.lookUp() is FULL and changes nothing, when every fake is in use", () => {
+Deno.test("Table.obtain() is FULL and changes nothing, when every fake is in use", () => {
   const { table, log } = makeTable("192.0.2.0/30");
-  const fakes = ["10.0.0.1", "10.0.0.2"].map((real) => lookUp(table, real, 0));
+  const fakes = ["10.0.0.1", "10.0.0.2"].map((real) => obtain(table, real, 0));
   log.takeAll();
   const view = viewOf(bytesOf("10.0.0.3"));
-  assertEquals(table.lookUp(view, 0, 0), FULL);
+  assertEquals(table.obtain(view, 0, 0), FULL);
   assertEquals([log.size, table.size], [0, 2]);
-  assertEquals(["10.0.0.1", "10.0.0.2"].map((real) => lookUp(table, real, 0)), fakes);
+  assertEquals(["10.0.0.1", "10.0.0.2"].map((real) => obtain(table, real, 0)), fakes);
 });
 
-Deno.test("Table.lookUp() notes an addition once, when the same real is asked again", () => {
+Deno.test("Table.obtain() notes an addition once, when the same real is asked again", () => {
   const { table, log } = makeTable();
   const view = viewOf(bytesOf("10.0.0.1"));
-  const slot = table.lookUp(view, 0, 0);
+  const slot = table.obtain(view, 0, 0);
   assertEquals(table.revision(slot), 1);
-  assertEquals(table.lookUp(view, 0, 500), slot);
+  assertEquals(table.obtain(view, 0, 500), slot);
   assertEquals(table.revision(slot), 1);
-  const fake = lookUp(table, "10.0.0.1", 600);
+  const fake = obtain(table, "10.0.0.1", 600);
   assertEquals(taken(log), [`1 add ${fake} 10.0.0.1`]);
 });
 
-Deno.test("Table.lookUp() reads and writeFake() writes where told, when octets stand around", () => {
+Deno.test("Table.obtain() reads and writeFake() writes where told, when octets stand around", () => {
   const { table } = makeTable();
   const view = viewOf(Uint8Array.of(0xa5, 10, 0, 0, 1, 0xa5));
-  const slot = table.lookUp(view, 1, 0);
+  const slot = table.obtain(view, 1, 0);
   table.writeFake(slot, view, 1);
-  const fake = bytesOf(lookUp(table, "10.0.0.1", 0));
+  const fake = bytesOf(obtain(table, "10.0.0.1", 0));
   assertEquals([...new Uint8Array(view.buffer)], [0xa5, ...fake, 0xa5]);
 });
 
-Deno.test("Table.lookUp() works on four words, when the family is IPv6", () => {
+Deno.test("Table.obtain() works on four words, when the family is IPv6", () => {
   const { tables: { 6: table }, log } = makeNat();
-  const fake = lookUp(table, "2001:db8::1", 0);
-  assertEquals(lookUp(table, "2001:db8::1", 0), fake);
+  const fake = obtain(table, "2001:db8::1", 0);
+  assertEquals(obtain(table, "2001:db8::1", 0), fake);
   assert(fake.startsWith("2001:2:"));
-  assert(lookUp(table, "2001:db8:1::1", 0) !== fake);
+  assert(obtain(table, "2001:db8:1::1", 0) !== fake);
   assertEquals(taken(log)[0], `1 add ${fake} 2001:db8::1`);
 });
 
 Deno.test("Table.expire() ends a mapping at its time, when it was not looked up again", () => {
   const { table, log } = makeTable();
   assertEquals(table.nextExpiryMs, Infinity);
-  const fake = lookUp(table, "10.0.0.1", 5);
+  const fake = obtain(table, "10.0.0.1", 5);
   assertEquals(table.nextExpiryMs, 5 + TTL_MS);
   assertEquals(table.expire(4 + TTL_MS), 0);
-  assertEquals([table.size, table.resting], [1, 0]);
+  assertEquals([table.size, table.quarantined], [1, 0]);
   assertEquals(table.expire(5 + TTL_MS), 1);
-  assertEquals([table.size, table.resting, table.nextExpiryMs], [0, 1, Infinity]);
+  assertEquals([table.size, table.quarantined, table.nextExpiryMs], [0, 1, Infinity]);
   assertEquals(taken(log), [`1 add ${fake} 10.0.0.1`, `2 delete ${fake} 10.0.0.1`]);
 });
 
-Deno.test("Table.lookUp() renews the lifetime, when it comes before the end", () => {
+Deno.test("Table.obtain() renews the lifetime, when it comes before the end", () => {
   const { table } = makeTable();
-  lookUp(table, "10.0.0.1", 0);
-  lookUp(table, "10.0.0.2", 1);
-  lookUp(table, "10.0.0.1", 999);
+  obtain(table, "10.0.0.1", 0);
+  obtain(table, "10.0.0.2", 1);
+  obtain(table, "10.0.0.1", 999);
   assertEquals(table.nextExpiryMs, 1 + TTL_MS);
   assertEquals(table.expire(1_998), 1);
   assertEquals(pairsOf(table).map((pair) => pair.split(" ")[1]), ["10.0.0.1"]);
   assertEquals(table.expire(1_999), 1);
 });
 
-Deno.test("Table.lookUp() gives the same fake with a new revision, when its mapping has expired", () => {
+Deno.test("Table.obtain() gives the same fake with a new revision, when its mapping has expired", () => {
   const { table, log } = makeTable();
-  const fake = lookUp(table, "10.0.0.1", 0);
+  const fake = obtain(table, "10.0.0.1", 0);
   table.expire(TTL_MS);
-  // Others take what is free, not what rests.
-  for (const n of [2, 3, 4, 5, 6]) assert(lookUp(table, `10.0.0.${n}`, TTL_MS) !== fake);
+  // Others take what is free, not what is quarantined.
+  for (const n of [2, 3, 4, 5, 6]) assert(obtain(table, `10.0.0.${n}`, TTL_MS) !== fake);
   log.takeAll();
-  assertEquals(lookUp(table, "10.0.0.1", 50 * TTL_MS), fake);
+  assertEquals(obtain(table, "10.0.0.1", 50 * TTL_MS), fake);
   assertEquals(taken(log), [`8 add ${fake} 10.0.0.1`]);
   assertEquals(table.nextExpiryMs, TTL_MS + TTL_MS);
 });
 
-Deno.test("Table.lookUp() gives the same fakes on another run, when the order is another", () => {
+Deno.test("Table.obtain() gives the same fakes on another run, when the order is another", () => {
   const reals = Array.from({ length: 40 }, (_, i) => `10.0.0.${i}`);
   const one = makeNat().tables[4];
   const two = makeNat().tables[4];
-  const fakes = reals.map((real) => lookUp(one, real, 0));
-  const again = reals.toReversed().map((real) => lookUp(two, real, 0)).toReversed();
+  const fakes = reals.map((real) => obtain(one, real, 0));
+  const again = reals.toReversed().map((real) => obtain(two, real, 0)).toReversed();
   assertEquals(again, fakes);
 });
 
-Deno.test("Table.lookUp() gives a resting fake to another real, when its rest is over", () => {
+Deno.test("Table.obtain() gives a quarantined fake to another real, when its quarantine is over", () => {
   const { table } = makeTable("192.0.2.0/30");
-  const [first] = ["10.0.0.1", "10.0.0.2"].map((real) => lookUp(table, real, 0));
-  lookUp(table, "10.0.0.2", 1);
+  const [first] = ["10.0.0.1", "10.0.0.2"].map((real) => obtain(table, real, 0));
+  obtain(table, "10.0.0.2", 1);
   table.expire(TTL_MS);
-  const over = TTL_MS + REST_MS;
-  assertEquals(lookUp(table, "10.0.0.3", over - 1), "full");
-  assertEquals(lookUp(table, "10.0.0.3", over), first);
-  assertEquals([table.size, table.resting], [2, 0]);
-  assertEquals(lookUp(table, "10.0.0.1", over), "full");
+  const over = TTL_MS + QUARANTINE_MS;
+  assertEquals(obtain(table, "10.0.0.3", over - 1), "full");
+  assertEquals(obtain(table, "10.0.0.3", over), first);
+  assertEquals([table.size, table.quarantined], [2, 0]);
+  assertEquals(obtain(table, "10.0.0.1", over), "full");
 });
 
-Deno.test("Table.lookUp() reuses what rests longest, when several have rested", () => {
+Deno.test("Table.obtain() reuses the fake quarantined longest, when the quarantine of several is over", () => {
   const { table } = makeTable();
   const reals = [1, 2, 3, 4, 5, 6].map((n) => `10.0.0.${n}`);
   const order = [3, 1, 6, 2, 5, 4].map((n) => `10.0.0.${n}`);
-  const fakes = new Map(reals.map((real) => [real, lookUp(table, real, 0)]));
-  for (const [i, real] of order.entries()) lookUp(table, real, i);
+  const fakes = new Map(reals.map((real) => [real, obtain(table, real, 0)]));
+  for (const [i, real] of order.entries()) obtain(table, real, i);
   for (let i = 0; i < order.length; i++) table.expire(i + TTL_MS);
   const later = 2 * TTL_MS;
-  const reused = order.map((_, i) => lookUp(table, `10.0.1.${i}`, later));
+  const reused = order.map((_, i) => obtain(table, `10.0.1.${i}`, later));
   assertEquals(reused, order.map((real) => fakes.get(real)));
 });
 
 Deno.test("Table.difference() lists what lives with its revision, oldest first, when the kernel is empty", () => {
   const { table } = makeTable();
-  const fakes = [1, 2, 3].map((n) => lookUp(table, `10.0.0.${n}`, n));
-  lookUp(table, "10.0.0.1", 10);
+  const fakes = [1, 2, 3].map((n) => obtain(table, `10.0.0.${n}`, n));
+  obtain(table, "10.0.0.1", 10);
   table.expire(2 + TTL_MS);
   assertEquals(pairsOf(table), [`${fakes[2]} 10.0.0.3`, `${fakes[0]} 10.0.0.1`]);
-  assertEquals(livingPairs(table).map(({ revision }) => revision), [3, 1]);
+  assertEquals(activePairs(table).map(({ revision }) => revision), [3, 1]);
 });
 
 Deno.test("Table.adopt() takes a pair over as known to the kernel, when it may be one of ours", () => {
@@ -165,8 +165,8 @@ Deno.test("Table.adopt() takes a pair over as known to the kernel, when it may b
   assertEquals(table.nextExpiryMs, 7 + TTL_MS);
   assertEquals(log.size, 0);
   const view = viewOf(bytesOf("10.0.0.1"));
-  assert(table.revision(table.lookUp(view, 0, 8)) <= log.revision);
-  assertEquals(lookUp(table, "10.0.0.1", 8), "192.0.2.3");
+  assert(table.revision(table.obtain(view, 0, 8)) <= log.revision);
+  assertEquals(obtain(table, "10.0.0.1", 8), "192.0.2.3");
   assertEquals(log.size, 0);
 });
 
@@ -186,11 +186,11 @@ Deno.test("Table.adopt() is false and changes nothing, when the pair cannot be o
     ] as const
   ) {
     assert(!adopt(table, fake, real), what);
-    assertEquals([table.size, table.resting, log.size], [1, 0, 0], what);
+    assertEquals([table.size, table.quarantined, log.size], [1, 0, 0], what);
   }
 });
 
-Deno.test("Table.adopt() is false, when the pool is full or the fake rests", () => {
+Deno.test("Table.adopt() is false, when the pool is full or the fake is quarantined", () => {
   const { table } = makeTable("192.0.2.0/30");
   assert(adopt(table, "192.0.2.1", "10.0.0.1"));
   table.expire(TTL_MS);
@@ -199,29 +199,29 @@ Deno.test("Table.adopt() is false, when the pool is full or the fake rests", () 
   assert(!adopt(table, "192.0.2.2", "10.0.0.3", TTL_MS));
 });
 
-Deno.test("Table.drop() lets the mapping rest, when the revision is the mapping's", () => {
+Deno.test("Table.drop() quarantines the mapping, when the revision is the mapping's", () => {
   const { table, log } = makeTable();
-  const fake = lookUp(table, "10.0.0.1", 5);
+  const fake = obtain(table, "10.0.0.1", 5);
   log.takeAll();
   assert(table.holds(1));
   assert(table.drop(1));
   assert(!table.holds(1));
-  assertEquals([table.size, table.resting, log.size], [0, 1, 0]);
-  assertEquals(lookUp(table, "10.0.0.1", 6), fake);
+  assertEquals([table.size, table.quarantined, log.size], [0, 1, 0]);
+  assertEquals(obtain(table, "10.0.0.1", 6), fake);
   assertEquals(taken(log), [`2 add ${fake} 10.0.0.1`]);
 });
 
-Deno.test("Table.drop() does nothing, when the mapping is another, rests or is not there", () => {
+Deno.test("Table.drop() does nothing, when the mapping is another, quarantined or not there", () => {
   const { table, log } = makeTable();
-  lookUp(table, "10.0.0.1", 0);
+  obtain(table, "10.0.0.1", 0);
   assertEquals([table.drop(2), table.drop(0)], [false, false]);
-  assertEquals([table.size, table.resting], [1, 0]);
+  assertEquals([table.size, table.quarantined], [1, 0]);
   table.expire(TTL_MS);
   assert(!table.drop(1));
-  assertEquals([table.size, table.resting, log.size], [0, 1, 2]);
-  lookUp(table, "10.0.0.1", TTL_MS);
+  assertEquals([table.size, table.quarantined, log.size], [0, 1, 2]);
+  obtain(table, "10.0.0.1", TTL_MS);
   assert(!table.drop(1));
-  assertEquals([table.size, table.resting], [1, 0]);
+  assertEquals([table.size, table.quarantined], [1, 0]);
 });
 
 Deno.test("Table.holdsFake() tells addresses of the prefix, when they lie in a message", () => {
@@ -241,13 +241,17 @@ Deno.test("Table.holdsFake() tells addresses of the prefix, when they lie in a m
   }
 });
 
-Deno.test("Table.lookUp() stops at MAPPINGS_MAX until a rest is over, when the prefix is larger", () => {
-  const { tables: { 4: table }, log } = makeNat({ ipv4: "64.0.0.0/10", ttlMs: 10, restMs: 10 });
+Deno.test("Table.obtain() stops at MAPPINGS_MAX until a quarantine is over, when the prefix is larger", () => {
+  const { tables: { 4: table }, log } = makeNat({
+    ipv4: "64.0.0.0/10",
+    ttlMs: 10,
+    quarantineMs: 10,
+  });
   assertEquals(table.capacity, MAPPINGS_MAX);
   const view = new DataView(new ArrayBuffer(4));
   const look = (n: number, nowMs: number) => {
     view.setUint32(0, 0x0a000000 + n);
-    return table.lookUp(view, 0, nowMs);
+    return table.obtain(view, 0, nowMs);
   };
   for (let n = 0; n < MAPPINGS_MAX; n++) look(n, 0);
   assertEquals(look(MAPPINGS_MAX, 0), FULL);
@@ -258,13 +262,13 @@ Deno.test("Table.lookUp() stops at MAPPINGS_MAX until a rest is over, when the p
   for (let n = 1; n <= count; n++) look(MAPPINGS_MAX + n, 20);
   const fakes = log.takeAll().map(({ fake }) => addressToText(fake));
   assertEquals(new Set(fakes).size, count);
-  assertEquals([table.size, table.resting], [count, MAPPINGS_MAX - count]);
+  assertEquals([table.size, table.quarantined], [count, MAPPINGS_MAX - count]);
 });
 
 Deno.test("Table.prolong() begins the lifetime anew, when the mapping of the revision lives", () => {
   const { table, log } = makeTable();
-  lookUp(table, "10.0.0.1", 0);
-  lookUp(table, "10.0.0.2", 1);
+  obtain(table, "10.0.0.1", 0);
+  obtain(table, "10.0.0.2", 1);
   table.prolong(1, 500);
   assertEquals(table.nextExpiryMs, 1 + TTL_MS);
   table.expire(1 + TTL_MS);
@@ -274,10 +278,10 @@ Deno.test("Table.prolong() begins the lifetime anew, when the mapping of the rev
   assertEquals(log.size, 3);
 });
 
-Deno.test("Table.noteTraffic() keeps a mapping alive, when packets were seen for its fake", () => {
+Deno.test("Table.noteTraffic() keeps a mapping active, when packets were seen for its fake", () => {
   const { table, log } = makeTable();
-  const fake = lookUp(table, "10.0.0.1", 0);
-  lookUp(table, "10.0.0.2", 1);
+  const fake = obtain(table, "10.0.0.1", 0);
+  obtain(table, "10.0.0.2", 1);
   table.noteTraffic([bytesOf(fake)], 900);
   assertEquals(table.nextExpiryMs, 1 + TTL_MS);
   assertEquals(table.expire(1 + TTL_MS), 1);
@@ -290,91 +294,93 @@ Deno.test("Table.noteTraffic() keeps a mapping alive, when packets were seen for
   assertEquals(taken(log).filter((line) => line.includes(fake)), [`1 add ${fake} 10.0.0.1`]);
 });
 
-Deno.test("Table.noteTraffic() keeps a mapping alive no longer, when ttlMaxMs is over", () => {
+Deno.test("Table.noteTraffic() keeps a mapping active no longer, when ttlMaxMs is over", () => {
   const { table } = makeTable("192.0.2.0/29", { ttlMaxMs: 2_500 });
-  const fake = bytesOf(lookUp(table, "10.0.0.1", 0));
+  const fake = bytesOf(obtain(table, "10.0.0.1", 0));
   for (const nowMs of [800, 1_600, 2_400]) table.noteTraffic([fake], nowMs);
   assertEquals(table.nextExpiryMs, 2_400 + TTL_MS);
   table.noteTraffic([fake], 2_500);
   assertEquals(table.nextExpiryMs, 2_400 + TTL_MS);
-  // A look-up opens the time anew.
-  lookUp(table, "10.0.0.1", 3_000);
+  // An answer opens the time anew.
+  obtain(table, "10.0.0.1", 3_000);
   table.noteTraffic([fake], 3_900);
   assertEquals(table.nextExpiryMs, 3_900 + TTL_MS);
 });
 
-Deno.test("Table.noteTraffic() lets a resting fake rest on, when packets come for it", () => {
+Deno.test("Table.noteTraffic() begins a quarantine anew, when packets come for the fake", () => {
   const { table } = makeTable("192.0.2.0/30");
-  const [one = "", two = ""] = ["10.0.0.1", "10.0.0.2"].map((real) => lookUp(table, real, 0));
+  const [one = "", two = ""] = ["10.0.0.1", "10.0.0.2"].map((real) => obtain(table, real, 0));
   table.expire(TTL_MS);
   table.noteTraffic([bytesOf(one)], TTL_MS + 200);
-  assertEquals([table.size, table.resting], [0, 2]);
-  assertEquals(lookUp(table, "10.0.0.3", TTL_MS + REST_MS), two);
-  assertEquals(lookUp(table, "10.0.0.4", TTL_MS + REST_MS + 199), "full");
-  assertEquals(lookUp(table, "10.0.0.4", TTL_MS + REST_MS + 200), one);
+  assertEquals([table.size, table.quarantined], [0, 2]);
+  assertEquals(obtain(table, "10.0.0.3", TTL_MS + QUARANTINE_MS), two);
+  assertEquals(obtain(table, "10.0.0.4", TTL_MS + QUARANTINE_MS + 199), "full");
+  assertEquals(obtain(table, "10.0.0.4", TTL_MS + QUARANTINE_MS + 200), one);
 });
 
 Deno.test("Table.noteTraffic() does nothing, when fakes stand for nothing or are none", () => {
   const { table, log } = makeTable();
-  lookUp(table, "10.0.0.1", 0);
+  obtain(table, "10.0.0.1", 0);
   const strangers = ["192.0.2.200", "203.0.113.1", "2001:2::1"].map(bytesOf);
   table.noteTraffic([...strangers, new Uint8Array()], 500);
-  assertEquals([table.size, table.resting, log.size, table.nextExpiryMs], [1, 0, 1, TTL_MS]);
+  assertEquals([table.size, table.quarantined, log.size, table.nextExpiryMs], [1, 0, 1, TTL_MS]);
 });
 
-Deno.test("Table.restore() wakes a mapping, when a packet came for the fake that rests", () => {
+Deno.test("Table.reactivate() makes a mapping active, when a packet came for its quarantined fake", () => {
   const { table, log } = makeTable("192.0.2.0/29", { ttlMaxMs: 5_000 });
-  const fake = lookUp(table, "10.0.0.1", 0);
-  assertEquals(table.restore(bytesOf(fake), 1), "living");
+  const fake = obtain(table, "10.0.0.1", 0);
+  assertEquals(table.reactivate(bytesOf(fake), 1), "active");
   assertEquals(table.nextExpiryMs, TTL_MS);
   table.expire(TTL_MS);
   log.takeAll();
-  assertEquals(table.restore(bytesOf(fake), 4_999), "woken");
+  assertEquals(table.reactivate(bytesOf(fake), 4_999), "reactivated");
   assertEquals(taken(log), [`3 add ${fake} 10.0.0.1`]);
-  assertEquals([table.size, table.resting, table.nextExpiryMs], [1, 0, 4_999 + TTL_MS]);
-  // That was no look-up, so the limit runs on from the one at 0.
+  assertEquals([table.size, table.quarantined, table.nextExpiryMs], [1, 0, 4_999 + TTL_MS]);
+  // That was no answer, so the limit runs on from the one at 0.
   table.expire(4_999 + TTL_MS);
-  assertEquals(table.restore(bytesOf(fake), 6_000), "unknown");
-  assertEquals([table.size, table.resting], [0, 1]);
+  assertEquals(table.reactivate(bytesOf(fake), 6_000), "unknown");
+  assertEquals([table.size, table.quarantined], [0, 1]);
 });
 
-Deno.test("Table.restore() says unknown and changes nothing, when the fake is nobody's", () => {
+Deno.test("Table.reactivate() says unknown and changes nothing, when the fake is nobody's", () => {
   const { table, log } = makeTable("192.0.2.0/30", { ttlMaxMs: 5_000 });
-  const fakes = ["10.0.0.1", "10.0.0.2"].map((real) => lookUp(table, real, 0));
+  const fakes = ["10.0.0.1", "10.0.0.2"].map((real) => obtain(table, real, 0));
   table.expire(TTL_MS);
   log.takeAll();
   for (const text of ["192.0.2.3", "203.0.113.1", "2001:2::1"]) {
-    assertEquals(table.restore(bytesOf(text), TTL_MS), "unknown", text);
+    assertEquals(table.reactivate(bytesOf(text), TTL_MS), "unknown", text);
   }
-  assertEquals(table.restore(bytesOf(fakes[0]!), 5_000), "unknown");
-  assertEquals([table.size, table.resting, log.size], [0, 2, 0]);
+  assertEquals(table.reactivate(bytesOf(fakes[0]!), 5_000), "unknown");
+  assertEquals([table.size, table.quarantined, log.size], [0, 2, 0]);
 });
 
-Deno.test("Table.renew() renews what has been in the kernel for renewMs, when that is over", () => {
+Deno.test("Table.renew() renews what has been in the kernel for two fifths of its timeout, when it has one", () => {
   const { table, log } = makeTable("192.0.2.0/29", { ttlMs: 100_000 });
   assertEquals(table.nextRenewalMs, Infinity);
-  const [one, two] = [lookUp(table, "10.0.0.1", 0), lookUp(table, "10.0.0.2", 10)];
+  obtain(table, "10.0.0.1", 0);
+  assertEquals(table.nextRenewalMs, Infinity);
   table.renew(99_999);
-  assertEquals([log.size, table.nextRenewalMs], [2, Infinity]);
-  table.renewMs = 500;
+  assertEquals(log.size, 1);
+  table.startOver(1_250);
+  const [one, two] = [obtain(table, "10.0.0.1", 0), obtain(table, "10.0.0.2", 10)];
   log.takeAll();
-  // A look-up keeps a mapping alive, not its element.
-  lookUp(table, "10.0.0.1", 400);
+  // An answer keeps a mapping active, not its element.
+  obtain(table, "10.0.0.1", 400);
   assertEquals(table.nextRenewalMs, 500);
   table.renew(499);
   assertEquals(log.size, 0);
   table.renew(500);
-  assertEquals(taken(log), [`3 renew ${one} 10.0.0.1`]);
+  assertEquals(taken(log), [`4 renew ${one} 10.0.0.1`]);
   assertEquals(table.nextRenewalMs, 510);
   table.renew(1_000);
-  assertEquals(taken(log), [`4 renew ${two} 10.0.0.2`, `5 renew ${one} 10.0.0.1`]);
+  assertEquals(taken(log), [`5 renew ${two} 10.0.0.2`, `6 renew ${one} 10.0.0.1`]);
   assertEquals(table.nextRenewalMs, 1_500);
 });
 
 Deno.test("Table.renew() renews a number of those longest there, when it is asked to", () => {
   const { table, log } = makeTable();
   const reals = [1, 2, 3].map((n) => `10.0.0.${n}`);
-  for (const [i, real] of reals.entries()) lookUp(table, real, i);
+  for (const [i, real] of reals.entries()) obtain(table, real, i);
   const renewed = (most: number) => {
     log.takeAll();
     table.renew(10, most);
@@ -391,14 +397,14 @@ Deno.test("Table.renew() renews a number of those longest there, when it is aske
 Deno.test("Table.renew() keeps the revision, when a reply waits for the mapping", () => {
   const { table, log } = makeTable();
   const view = viewOf(bytesOf("10.0.0.1"));
-  const slot = table.lookUp(view, 0, 0);
+  const slot = table.obtain(view, 0, 0);
   table.renew(1, 1);
   assertEquals([table.revision(slot), log.revision], [1, 2]);
 });
 
 Deno.test("Table.adopt() knows how long the kernel has had a pair, when it is told", () => {
   const { table, log } = makeTable("192.0.2.0/29", { ttlMs: 100_000 });
-  table.renewMs = 500;
+  table.startOver(1_250);
   assert(adopt(table, "192.0.2.1", "10.0.0.1", 1_000, 400));
   assertEquals(table.nextRenewalMs, 1_100);
   // A full lifetime all the same.
@@ -407,42 +413,42 @@ Deno.test("Table.adopt() knows how long the kernel has had a pair, when it is to
   assertEquals(taken(log).map((line) => line.replace(/^\d+ /, "")), ["renew 192.0.2.1 10.0.0.1"]);
 });
 
-Deno.test("Table.lookUp() evicts the mapping that was idle longest, when evictAfterMs is over", () => {
+Deno.test("Table.obtain() evicts the mapping that was idle longest, when evictAfterMs is over", () => {
   const { table, log } = makeTable("192.0.2.0/30", { evictAfterMs: 500 });
-  const [one = "", two] = ["10.0.0.1", "10.0.0.2"].map((real, i) => lookUp(table, real, i));
+  const [one = "", two] = ["10.0.0.1", "10.0.0.2"].map((real, i) => obtain(table, real, i));
   table.noteTraffic([bytesOf(one)], 100);
-  assertEquals(lookUp(table, "10.0.0.3", 500), "full");
+  assertEquals(obtain(table, "10.0.0.3", 500), "full");
   assertEquals([log.takeAll().length, table.size], [2, 2]);
-  assertEquals(lookUp(table, "10.0.0.3", 501), two);
+  assertEquals(obtain(table, "10.0.0.3", 501), two);
   const changes = log.takeAll();
   assertEquals(changes.map((change) => `${change.kind} ${pairText(change)} ${change.isReused}`), [
     `delete ${two} 10.0.0.2 false`,
     `add ${two} 10.0.0.3 true`,
   ]);
-  assertEquals(lookUp(table, "10.0.0.2", 599), "full");
-  assertEquals(lookUp(table, "10.0.0.2", 600), one);
-  assertEquals([table.size, table.resting], [2, 0]);
+  assertEquals(obtain(table, "10.0.0.2", 599), "full");
+  assertEquals(obtain(table, "10.0.0.2", 600), one);
+  assertEquals([table.size, table.quarantined], [2, 0]);
 });
 
-Deno.test("Table.lookUp() never evicts, when it may not or when a fake has rested", () => {
+Deno.test("Table.obtain() never evicts, when it may not or when a quarantine is over", () => {
   const { table } = makeTable("192.0.2.0/30");
-  for (const real of ["10.0.0.1", "10.0.0.2"]) lookUp(table, real, 0);
-  assertEquals(lookUp(table, "10.0.0.3", 1e9), "full");
+  for (const real of ["10.0.0.1", "10.0.0.2"]) obtain(table, real, 0);
+  assertEquals(obtain(table, "10.0.0.3", 1e9), "full");
   const { table: evicting } = makeTable("192.0.2.0/30", { evictAfterMs: 1 });
-  const [one] = ["10.0.0.1", "10.0.0.2"].map((real) => lookUp(evicting, real, 0));
-  lookUp(evicting, "10.0.0.2", 10);
+  const [one] = ["10.0.0.1", "10.0.0.2"].map((real) => obtain(evicting, real, 0));
+  obtain(evicting, "10.0.0.2", 10);
   evicting.expire(TTL_MS);
-  assertEquals(lookUp(evicting, "10.0.0.3", TTL_MS + REST_MS), one);
+  assertEquals(obtain(evicting, "10.0.0.3", TTL_MS + QUARANTINE_MS), one);
   assertEquals(pairsOf(evicting).length, 2);
 });
 
-Deno.test("Table.lookUp() marks a fake as used before, when it had another real only", () => {
+Deno.test("Table.obtain() marks a fake as used before, when it had another real only", () => {
   const { table, log } = makeTable("192.0.2.0/30");
-  for (const real of ["10.0.0.1", "10.0.0.2"]) lookUp(table, real, 0);
+  for (const real of ["10.0.0.1", "10.0.0.2"]) obtain(table, real, 0);
   table.expire(TTL_MS);
-  lookUp(table, "10.0.0.1", TTL_MS);
+  obtain(table, "10.0.0.1", TTL_MS);
   assertEquals(log.takeAll().filter(({ isReused }) => isReused), []);
-  lookUp(table, "10.0.0.3", TTL_MS + REST_MS);
+  obtain(table, "10.0.0.3", TTL_MS + QUARANTINE_MS);
   assertEquals(log.takeAll().map(({ kind, isReused }) => [kind, isReused]), [["add", true]]);
 });
 
@@ -452,7 +458,7 @@ Deno.test("Table tells of each fill mark once, when it is crossed upwards", () =
   const of = (part: number) => {
     // Of thirty fakes, each its own real, all with the same lifetime.
     const nowMs = (table.nextExpiryMs === Infinity ? 0 : table.nextExpiryMs) + TTL_MS;
-    for (let n = 0; n < part; n++) lookUp(table, `10.0.0.${n}`, nowMs);
+    for (let n = 0; n < part; n++) obtain(table, `10.0.0.${n}`, nowMs);
     table.expire(nowMs);
     return told.splice(0);
   };
@@ -473,18 +479,18 @@ Deno.test("Table tells of each fill mark once, when it is crossed upwards", () =
 
 Deno.test("Table.difference() is empty, when the kernel has just what lives", () => {
   const { table } = makeTable();
-  for (const n of [1, 2, 3]) lookUp(table, `10.0.0.${n}`, n);
+  for (const n of [1, 2, 3]) obtain(table, `10.0.0.${n}`, n);
   table.expire(1 + TTL_MS);
-  const living = livingPairs(table);
-  assertEquals(living.length, 2);
-  assertEquals(table.difference(living.toReversed(), living.map(({ real }) => real)), []);
+  const active = activePairs(table);
+  assertEquals(active.length, 2);
+  assertEquals(table.difference(active.toReversed(), active.map(({ real }) => real)), []);
 });
 
 Deno.test("Table.difference() names what is wrong and what is missing, when the kernel is another", () => {
   const { table } = makeTable();
-  const [one = "", two = "", three = ""] = [1, 2, 3].map((n) => lookUp(table, `10.0.0.${n}`, 0));
-  const four = lookUp(table, "10.0.0.4", 0);
-  for (const n of [1, 2, 3]) lookUp(table, `10.0.0.${n}`, 500);
+  const [one = "", two = "", three = ""] = [1, 2, 3].map((n) => obtain(table, `10.0.0.${n}`, 0));
+  const four = obtain(table, "10.0.0.4", 0);
+  for (const n of [1, 2, 3]) obtain(table, `10.0.0.${n}`, 500);
   table.expire(TTL_MS);
   const [r1, r2, r3, r4] = [1, 2, 3, 4].map((n) => `10.0.0.${n}`) as [
     string,
@@ -525,7 +531,7 @@ Deno.test("Table.difference() names what is wrong and what is missing, when the 
       ["a real is nobody's", all, [...allReals, "203.0.113.7"], [
         "set:delete 203.0.113.7 203.0.113.7",
       ]],
-      ["what rests is still there", [...all, [four, r4]], [...allReals, r4], [
+      ["what is quarantined is still there", [...all, [four, r4]], [...allReals, r4], [
         `map:delete ${four} ${r4}`,
         `set:delete ${r4} ${r4}`,
       ]],
@@ -581,14 +587,14 @@ class Pair {
 
   constructor(family: Family) {
     const ipv4 = "192.0.2.0/28";
-    this.#nat = makeNat({ ipv4, ipv6: "2001:2::/124", ttlMs: TTL_MS, restMs: REST_MS });
+    this.#nat = makeNat({ ipv4, ipv6: "2001:2::/124", ttlMs: TTL_MS, quarantineMs: QUARANTINE_MS });
     this.#table = this.#nat.tables[family];
     this.#fakeOf = (n) =>
       family === 4 ? `192.0.2.${n}` : addressToText(bytesOf(`2001:2::${n.toString(16)}`));
     this.#realOf = (n) => family === 4 ? `10.0.0.${n}` : `2001:db8::${(n + 1).toString(16)}`;
     const [first, count] = [1, family === 4 ? 14 : 15];
     const usable = new Set(Array.from({ length: count }, (_, i) => this.#fakeOf(first + i)));
-    this.#model = new NatModel({ usable, ttlMs: TTL_MS, restMs: REST_MS });
+    this.#model = new NatModel({ usable, ttlMs: TTL_MS, quarantineMs: QUARANTINE_MS });
   }
 
   step(step: Step): void {
@@ -596,8 +602,8 @@ class Pair {
     switch (step.what) {
       case "look up": {
         const real = this.#realOf(step.real);
-        const fake = lookUp(table, real, nowMs);
-        model.lookUp(real, nowMs, fake, this.#nat.log.revision);
+        const fake = obtain(table, real, nowMs);
+        model.obtain(real, nowMs, fake, this.#nat.log.revision);
         break;
       }
       case "wait":
@@ -609,14 +615,14 @@ class Pair {
       case "adopt": {
         const [fake, real] = [this.#fakeOf(step.fake), this.#realOf(step.real)];
         const isAdopted = adopt(table, fake, real, nowMs);
-        const revision = livingPairs(table).at(-1)?.revision ?? 0;
+        const revision = activePairs(table).at(-1)?.revision ?? 0;
         assertEquals(isAdopted, model.adopt(fake, real, nowMs, revision));
         break;
       }
       case "drop": {
         const fake = this.#fakeOf(step.fake);
-        const living = [...model.living.values()].find((living) => living.fake === fake);
-        const revision = (living?.revision ?? 0) - step.back;
+        const active = [...model.active.values()].find((active) => active.fake === fake);
+        const revision = (active?.revision ?? 0) - step.back;
         assertEquals(table.drop(revision), model.drop(revision));
       }
     }
@@ -625,13 +631,13 @@ class Pair {
 
   #compare(): void {
     const [table, model] = [this.#table, this.#model];
-    const living = [...model.living];
-    assertEquals([table.size, table.resting], [living.length, model.resting.size]);
-    assertEquals(table.nextExpiryMs, living[0]?.[1].endsAtMs ?? Infinity);
+    const active = [...model.active];
+    assertEquals([table.size, table.quarantined], [active.length, model.quarantined.size]);
+    assertEquals(table.nextExpiryMs, active[0]?.[1].endsAtMs ?? Infinity);
     // As one text, since this runs after each of many steps.
     assertEquals(
-      Array.from(livingPairs(table), (pair) => `${pair.revision} ${pairText(pair)}`).join(),
-      living.map(([real, { fake, revision }]) => `${revision} ${fake} ${real}`).join(),
+      Array.from(activePairs(table), (pair) => `${pair.revision} ${pairText(pair)}`).join(),
+      active.map(([real, { fake, revision }]) => `${revision} ${fake} ${real}`).join(),
     );
     assertEquals(
       this.#nat.log.takeAll().map((change) => `${change.kind} ${pairText(change)}`).join(),
@@ -658,13 +664,13 @@ for (const family of [4, 6] as const) {
 }
 
 Deno.test("Table keeps its promise to many reals, when they come, go and come again", () => {
-  const { tables: { 4: table }, log } = makeNat({ ttlMs: TTL_MS, restMs: REST_MS });
+  const { tables: { 4: table }, log } = makeNat({ ttlMs: TTL_MS, quarantineMs: QUARANTINE_MS });
   const count = 20_000;
-  const fakes = Array.from({ length: count }, (_, n) => lookUp(table, realAddress(n), 0));
+  const fakes = Array.from({ length: count }, (_, n) => obtain(table, realAddress(n), 0));
   assertEquals(new Set(fakes).size, count);
   table.expire(TTL_MS);
   for (let n = count - 1; n >= 0; n -= 97) {
-    assertEquals(lookUp(table, realAddress(n), TTL_MS), fakes[n]);
+    assertEquals(obtain(table, realAddress(n), TTL_MS), fakes[n]);
   }
   assert(log.size > 2 * count);
 });

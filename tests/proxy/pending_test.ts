@@ -42,12 +42,15 @@ function queryOf(bytes: Uint8Array, peer = "client", length = QUESTION_END): Que
   return { peer, view: viewOf(bytes), length, sizeMax: 512, hasOpt: false, wantsDnssec: false };
 }
 
+/** Whose query a message answers, which is then done. */
 function take(
   inFlight: PendingQueries<string>,
   bytes: Uint8Array,
   socket = SOCKET,
 ): string | undefined {
-  return inFlight.take(socket, viewOf(bytes), bytes.length)?.peer;
+  const query = inFlight.find(socket, viewOf(bytes), bytes.length);
+  if (query !== undefined) inFlight.close(query);
+  return query?.peer;
 }
 
 Deno.test("PendingQueries.open() returns an id from its source, when the client has another", () => {
@@ -71,7 +74,7 @@ Deno.test("PendingQueries.open() gives an id again, when its query is done", () 
   assertEquals(inFlight.open(SOCKET, queryOf(query()), 0), 7);
 });
 
-Deno.test("PendingQueries.take() gives the query back as it was, when its reply comes", () => {
+Deno.test("PendingQueries.find() gives the query back as it was, when its reply comes", () => {
   const inFlight = makeInFlight(7);
   const bytes = query({ id: 0xbeef, additionals: [opt(4096, 0x8000)] });
   const asked = { ...queryOf(bytes), sizeMax: 4096, hasOpt: true, wantsDnssec: true };
@@ -79,7 +82,9 @@ Deno.test("PendingQueries.take() gives the query back as it was, when its reply 
   // The buffer goes on to the next query.
   new Uint8Array(asked.view.buffer).fill(0xa5);
   const reply = viewOf(message({ id: 7 }));
-  const pending = defined(inFlight.take(SOCKET, reply, reply.byteLength));
+  const pending = defined(inFlight.find(SOCKET, reply, reply.byteLength));
+  assertEquals(inFlight.size, 1);
+  inFlight.close(pending);
   assertEquals(pending.clientId, 0xbeef);
   assertEquals([pending.peer, pending.sizeMax], ["client", 4096]);
   assertEquals([pending.hasOpt, pending.wantsDnssec], [true, true]);
@@ -110,7 +115,7 @@ const FORGERIES: readonly (readonly [what: string, bytes: Uint8Array, socket?: n
   ["half a question", message({ id: 7, ...ASKED }).slice(0, QUESTION_END - 1)],
 ];
 
-Deno.test("PendingQueries.take() takes nothing and goes on waiting, when it is no reply to the query", () => {
+Deno.test("PendingQueries.find() finds nothing and the query waits on, when it is no reply to the query", () => {
   for (const [what, bytes, socket] of FORGERIES) {
     const inFlight = makeInFlight(7);
     inFlight.open(SOCKET, queryOf(query(ASKED)), 0);
@@ -120,17 +125,17 @@ Deno.test("PendingQueries.take() takes nothing and goes on waiting, when it is n
   }
 });
 
-Deno.test("PendingQueries.take() reads no further than the reply, when the buffer goes on", () => {
+Deno.test("PendingQueries.find() reads no further than the reply, when the buffer goes on", () => {
   const inFlight = makeInFlight(7);
   inFlight.open(SOCKET, queryOf(query(ASKED)), 0);
   const view = viewOf(message({ id: 7, ...ASKED }));
   for (let length = 0; length < QUESTION_END; length++) {
-    assertEquals(inFlight.take(SOCKET, view, length), undefined, `${length}`);
+    assertEquals(inFlight.find(SOCKET, view, length), undefined, `${length}`);
   }
-  assert(inFlight.take(SOCKET, view, QUESTION_END) !== undefined);
+  assert(inFlight.find(SOCKET, view, QUESTION_END) !== undefined);
 });
 
-Deno.test("PendingQueries.take() takes a reply, when the case of its question or its flags differ", () => {
+Deno.test("PendingQueries.find() finds the query, when the case of its question or its flags differ", () => {
   for (
     const spec of [
       { question: { name: "WwW.ExAmPlE.cOm", type: 28 } },
@@ -146,14 +151,14 @@ Deno.test("PendingQueries.take() takes a reply, when the case of its question or
   }
 });
 
-Deno.test("PendingQueries.take() takes a reply once, when it comes twice", () => {
+Deno.test("PendingQueries.find() finds a query no more, when it was closed", () => {
   const inFlight = makeInFlight(7);
   inFlight.open(SOCKET, queryOf(query()), 0);
   assertEquals(take(inFlight, message({ id: 7 })), "client");
   assertEquals(take(inFlight, message({ id: 7 })), undefined);
 });
 
-Deno.test("PendingQueries.take() compares with the query of now, when its slot held a longer one", () => {
+Deno.test("PendingQueries.find() compares with the query of now, when its slot held a longer one", () => {
   const inFlight = makeInFlight(7, 7);
   const short = wireName("a.b").length + 16;
   inFlight.open(SOCKET, queryOf(query()), 0);
@@ -196,11 +201,24 @@ Deno.test("PendingQueries.takeExpired() passes over a query, when it has been an
   assertEquals([expired(), expired(), expired()], ["a", "c", undefined]);
 });
 
-Deno.test("PendingQueries.take() takes nothing, when the reply comes after the deadline was noticed", () => {
+Deno.test("PendingQueries.find() finds nothing, when the reply comes after the deadline was noticed", () => {
   const inFlight = makeInFlight(7);
   inFlight.open(SOCKET, queryOf(query()), 0);
   inFlight.takeExpired(UPSTREAM_TIMEOUT_MS);
   assertEquals(take(inFlight, message({ id: 7 })), undefined);
+});
+
+Deno.test("PendingQueries.find() finds the query again, when it was not closed", () => {
+  const inFlight = makeInFlight(7, 7);
+  const view = viewOf(message({ id: 7 }));
+  inFlight.open(SOCKET, queryOf(query()), 0);
+  const found = () => defined(inFlight.find(SOCKET, view, view.byteLength));
+  found().damaged++;
+  assertEquals([found().damaged, inFlight.size], [1, 1]);
+  assertEquals(inFlight.nextDeadlineMs, UPSTREAM_TIMEOUT_MS);
+  inFlight.close(found());
+  inFlight.open(SOCKET, queryOf(query()), 0);
+  assertEquals(found().damaged, 0, "another query has the slot");
 });
 
 Deno.test("PendingQueries.open() returns NONE, when IN_FLIGHT_MAX are under way", () => {
@@ -253,17 +271,19 @@ Deno.test("PendingQuery.copy() stays as it is, when the slot goes to the next qu
   const inFlight = makeInFlight(7, 8);
   inFlight.open(SOCKET, queryOf(query({ id: 1 }), "first"), 0);
   const view = viewOf(message({ id: 7 }));
-  const copy = defined(inFlight.take(SOCKET, view, view.byteLength)).copy();
+  const pending = defined(inFlight.find(SOCKET, view, view.byteLength));
+  inFlight.close(pending);
+  const copy = pending.copy();
   inFlight.open(SOCKET, queryOf(query({ id: 2 }), "second"), 0);
   assertEquals([copy.peer, copy.clientId, copy.length], ["first", 1, QUESTION_END]);
   assertEquals(bytesOf(copy.view), query({ id: 1 }).slice(0, QUESTION_END));
 });
 
-Deno.test("PendingQueries.take() never throws and takes nothing, when octets are random", () => {
+Deno.test("PendingQueries.find() never throws and finds nothing, when octets are random", () => {
   const inFlight = makeInFlight(7);
   inFlight.open(SOCKET, queryOf(query()), 0);
   holds(
-    "PendingQueries.take",
+    "PendingQueries.find",
     fc.property(fc.uint8Array({ maxLength: 60 }), fc.boolean(), (octets, hasId) => {
       const bytes = hasId ? concat(Uint8Array.of(0, 7, 0x80, 0), octets) : octets;
       assertEquals(take(inFlight, bytes), undefined);

@@ -7,6 +7,7 @@ import fc from "fast-check";
 import { DnsProxy, type Failure } from "../../lib/proxy/proxy.ts";
 import {
   CLIENT_IN_FLIGHT_MAX,
+  DAMAGED_REPLIES_MAX,
   IN_FLIGHT_MAX,
   PendingQueries,
   UPSTREAM_TIMEOUT_MS,
@@ -14,7 +15,7 @@ import {
 import { Committer } from "../../lib/kernel/committer.ts";
 import { defined } from "../support/defined.ts";
 import { bytesOf, viewOf } from "../support/hex.ts";
-import { lookUp, type NatOptions } from "../support/nat.ts";
+import { type NatOptions, obtain } from "../support/nat.ts";
 import {
   a,
   aaaa,
@@ -42,10 +43,10 @@ class FakeCommitter extends Committer {
   settled: number;
   readonly waiting: { revisions: readonly number[]; done: (committed: boolean) => void }[] = [];
 
-  constructor({ log, tables }: Rewriting["nat"]) {
+  constructor({ log, mappings }: Rewriting["nat"]) {
     const none = () => Promise.reject(new Error("there is no nft"));
     const nft = { run: none, read: none, forget: none };
-    super({ nft, table: "dotp", log, tables, pause: none, report: () => {} });
+    super({ nft, table: "dotp", log, mappings, pause: none, report: () => {} });
     this.settled = log.revision;
   }
 
@@ -257,7 +258,7 @@ Deno.test("DnsProxy.onReply() holds a reply, when its mapping is not in the kern
   // Another query takes the slot meanwhile, and the table moves on.
   proxy.query(query({ id: 0xdead }), "second");
   const { 4: table } = proxy.rewriting.nat.tables;
-  const fakes = ["203.0.113.1", "203.0.113.2"].map((real) => lookUp(table, real, 0));
+  const fakes = ["203.0.113.1", "203.0.113.2"].map((real) => obtain(table, real, 0));
   const [waiting] = proxy.committer.waiting;
   const unknown = waiting?.revisions.filter((revision) => revision > known);
   assertEquals(unknown, [known + 1, known + 2]);
@@ -315,25 +316,76 @@ Deno.test("DnsProxy.onReply() answers SERVFAIL, when the mapping cannot be had",
 
 Deno.test("DnsProxy.onReply() answers SERVFAIL, when the pool is full", () => {
   const proxy = new Dotp({ ipv4: "203.0.113.0/30" });
-  for (const real of ["10.0.0.1", "10.0.0.2"]) lookUp(proxy.rewriting.nat.tables[4], real, 0);
+  for (const real of ["10.0.0.1", "10.0.0.2"]) obtain(proxy.rewriting.nat.tables[4], real, 0);
   proxy.query(query({ id: 0xbeef }));
   proxy.answer({ answers: [a(NAME, "10.0.0.3")] });
   assertEquals(proxy.takeReplies(), [message({ id: 0xbeef, flags: SERVFAIL_FLAGS })]);
   assertEquals(proxy.failures, ["the pool of fake addresses is full"]);
 });
 
-Deno.test("DnsProxy.onReply() goes on waiting or answers SERVFAIL, when a reply of ours is cut", () => {
-  const reply = { answers: [cname(NAME, "cdn.test"), a("cdn.test", "192.0.2.1")] };
-  const whole = message(reply);
-  for (let length = 0; length < whole.length; length++) {
+Deno.test("DnsProxy.onReply() goes on waiting, when a reply about a configured name is cut short", () => {
+  const answers = [cname(NAME, "cdn.test"), a("cdn.test", "192.0.2.1")];
+  for (let length = 0; length < message({ answers }).length; length++) {
     const proxy = new Dotp();
     proxy.query(query({ id: 0xbeef }));
     const { socket, id } = proxy.asked[0]!;
-    proxy.receive(socket, message({ ...reply, id }).slice(0, length));
-    const hasQuestion = length >= query().length;
-    const expected = hasQuestion ? [message({ id: 0xbeef, flags: SERVFAIL_FLAGS })] : [];
-    assertEquals(proxy.takeReplies(), expected, `${length}`);
-    assertEquals(proxy.inFlight.size, hasQuestion ? 0 : 1, `${length}`);
+    proxy.receive(socket, message({ answers, id }).slice(0, length));
+    assertEquals([proxy.replies, proxy.inFlight.size], [[], 1], `${length}`);
+    proxy.answer({ answers: [a(NAME, "192.0.2.2")] });
+    const expected = message({ id: 0xbeef, answers: [a(NAME, "198.18.0.2", TTL_MAX)] });
+    assertEquals([proxy.takeReplies(), proxy.failures], [[expected], []], `${length}`);
+  }
+});
+
+Deno.test("DnsProxy.onTime() answers SERVFAIL and says why, when only damaged replies came", () => {
+  const proxy = new Dotp();
+  proxy.query(query({ id: 0xbeef }));
+  const damaged = { answers: [a(NAME, "203.0.113.1")], counts: [1, 2, 0, 0] };
+  for (let i = 1; i < DAMAGED_REPLIES_MAX; i++) proxy.answer(damaged);
+  proxy.time(UPSTREAM_TIMEOUT_MS - 1);
+  assertEquals([proxy.replies, proxy.failures], [[], []]);
+  proxy.time(UPSTREAM_TIMEOUT_MS);
+  assertEquals(proxy.takeReplies(), [message({ id: 0xbeef, flags: SERVFAIL_FLAGS })]);
+  assertEquals(proxy.failures, ["the reply about a configured name cannot be read"]);
+  assertEquals(proxy.rewriting.nat.log.size, 0);
+});
+
+Deno.test("DnsProxy.onReply() answers SERVFAIL, when DAMAGED_REPLIES_MAX damaged replies came", () => {
+  const proxy = new Dotp();
+  proxy.query(query({ id: 0xbeef }));
+  const damaged = { answers: [a(NAME, "203.0.113.1")], counts: [1, 2, 0, 0] };
+  for (let i = 1; i < DAMAGED_REPLIES_MAX; i++) proxy.answer(damaged);
+  assertEquals(proxy.replies, []);
+  proxy.answer(damaged);
+  assertEquals(proxy.takeReplies(), [message({ id: 0xbeef, flags: SERVFAIL_FLAGS })]);
+  assertEquals(proxy.failures, ["the reply about a configured name cannot be read"]);
+  proxy.answer({ answers: [a(NAME, "192.0.2.1")] });
+  assertEquals(proxy.replies, []);
+});
+
+Deno.test("DnsProxy.onReply() removes the OPT that the upstream adds, when the client sent none", () => {
+  const answers = [a(OTHER.name, "192.0.2.1")];
+  for (const [hasOpt, kept] of [[false, []], [true, [opt(1232)]]] as const) {
+    const additionals = hasOpt ? [opt(4096)] : [];
+    const proxy = new Dotp();
+    proxy.query(query({ id: 0xbeef, question: OTHER, additionals }));
+    proxy.answer({ question: OTHER, answers, additionals: [opt(1232)] });
+    proxy.query(query({ id: 0xdead, additionals }));
+    proxy.answer({ answers: [a(NAME, "192.0.2.1")], additionals: [opt(1232)] });
+    assertEquals(proxy.takeReplies(), [
+      message({ id: 0xbeef, question: OTHER, answers, additionals: kept }),
+      message({ id: 0xdead, answers: [a(NAME, "198.18.0.1", TTL_MAX)], additionals: kept }),
+    ]);
+  }
+});
+
+Deno.test("DnsProxy.onReply() does not set TC, when only octets behind the last record are too many", () => {
+  const spec = replyOfLength(512, { question: OTHER });
+  for (const octets of [1, 1_000]) {
+    const proxy = new Dotp();
+    proxy.query(query({ id: 0xbeef, question: OTHER }));
+    proxy.answer({ ...spec, trailing: new Uint8Array(octets) });
+    assertEquals(proxy.takeReplies(), [message({ ...spec, id: 0xbeef })]);
   }
 });
 
@@ -391,7 +443,7 @@ Deno.test("DnsProxy.onReply() cuts a rewritten reply, when it is held until the 
   proxy.query(query({ id: 0xbeef }));
   const fillers = [txt(NAME, 200), txt(NAME, 200)];
   proxy.answer({ answers: [a(NAME, "203.0.113.1"), ...fillers, txt(NAME, 200)] });
-  const fake = lookUp(proxy.rewriting.nat.tables[4], "203.0.113.1", 0);
+  const fake = obtain(proxy.rewriting.nat.tables[4], "203.0.113.1", 0);
   proxy.committer.waiting[0]?.done(true);
   assertEquals(proxy.takeReplies(), [
     message({ id: 0xbeef, flags: REPLY_FLAGS | TC, answers: [a(NAME, fake, TTL_MAX), ...fillers] }),
@@ -550,7 +602,7 @@ Deno.test("DnsProxy.onQuery() never says more than it was asked, when octets are
   );
 });
 
-Deno.test("DnsProxy.onReply() passes or refuses, when a reply is random behind its question", () => {
+Deno.test("DnsProxy.onReply() passes or waits, when a reply is random behind its question", () => {
   const octet = fc.oneof(fc.constantFrom(0, 1, 4, 28, 0xc0, 0x0c), fc.nat(255));
   const octets = fc.array(octet, { maxLength: 100 }).map((all) => Uint8Array.from(all));
   const counts = fc.array(fc.nat(3), { minLength: 3, maxLength: 3 });
@@ -560,13 +612,16 @@ Deno.test("DnsProxy.onReply() passes or refuses, when a reply is random behind i
     "DnsProxy.onReply",
     fc.property(octets, counts, fc.boolean(), (trailing, counts, isOurs) => {
       const question = isOurs ? { name: NAME } : OTHER;
-      proxy.query(query({ id: 0xbeef, question }));
+      proxy.query(query({ id: 0xbeef, question, additionals: [opt(1232)] }));
       const spec = { question, counts: [1, ...counts], trailing };
       proxy.answer(spec);
       const whole = message({ ...spec, id: 0xbeef });
-      const reply = defined(proxy.takeReplies()[0]);
-      if (!isOurs) assertEquals(reply.slice(2), whole.slice(2));
-      else assert(reply.length === whole.length || (reply[3]! & 15) === 2);
+      const [reply] = proxy.takeReplies();
+      if (!isOurs) assertEquals(reply?.slice(2), whole.slice(2));
+      else assertEquals(reply?.length ?? whole.length, whole.length);
+      assertEquals(proxy.inFlight.size, reply === undefined ? 1 : 0);
+      proxy.time(proxy.nowMs + UPSTREAM_TIMEOUT_MS);
+      proxy.takeReplies();
     }),
     1_000,
   );

@@ -8,7 +8,7 @@ import { NAME_LENGTH_MAX } from "../../lib/dns/constants.ts";
 import { STEPS_PER_MESSAGE_MAX } from "../../lib/dns/name.ts";
 import { CHAIN_COMPARISONS_MAX } from "../../lib/proxy/rewriter.ts";
 import { hex, readFixture } from "../support/hex.ts";
-import { adopt, bytesOf, lookUp } from "../support/nat.ts";
+import { adopt, bytesOf, obtain } from "../support/nat.ts";
 import {
   a,
   aaaa,
@@ -358,7 +358,7 @@ Deno.test("Rewriter.rewrite() maps an address, when it is next to one that is no
   for (const real of reals) {
     const { rewrite, nat } = makeRewriting();
     const { outcome, bytes } = rewrite(message({ answers: [address(NAME, real, 900)] }));
-    const fake = lookUp(nat.tables[real.includes(":") ? 6 : 4], real, 0);
+    const fake = obtain(nat.tables[real.includes(":") ? 6 : 4], real, 0);
     assertEquals(outcome, "rewritten", real);
     assertEquals(bytes, message({ answers: [address(NAME, fake, TTL_MAX)] }), real);
   }
@@ -372,7 +372,7 @@ Deno.test("Rewriter.rewrite() gives one fake, when the same real stands in sever
     a("x.example.com", address, ttl),
   ];
   const { bytes } = rewrite(message({ answers: records("203.0.113.1", 900) }));
-  const fake = lookUp(nat.tables[4], "203.0.113.1", 0);
+  const fake = obtain(nat.tables[4], "203.0.113.1", 0);
   assertEquals(bytes, message({ answers: records(fake, TTL_MAX) }));
   assertEquals([nat.log.size, rewriter.revision], [1, nat.log.revision]);
 });
@@ -404,7 +404,7 @@ Deno.test("Rewriter.rewrite() says which revisions to wait for, when mappings ar
 
 Deno.test("Rewriter.rewrite() is full and changes nothing, when the pool lacks one of the fakes", () => {
   const { rewrite, nat } = makeRewriting({ ipv4: "203.0.113.0/30" });
-  const fakes = ["10.0.0.1", "10.0.0.2"].map((real) => lookUp(nat.tables[4], real, 0));
+  const fakes = ["10.0.0.1", "10.0.0.2"].map((real) => obtain(nat.tables[4], real, 0));
   const both = message({ answers: [a(NAME, "10.0.0.1"), a(NAME, "10.0.0.2")] });
   const expected = message({ answers: fakes.map((fake) => a(NAME, fake, TTL_MAX)) });
   assertEquals(rewrite(both), { outcome: "rewritten", bytes: expected });
@@ -422,7 +422,7 @@ Deno.test("Rewriter.rewrite() is full and changes nothing, when the pool lacks o
 
 Deno.test("Rewriter.rewrite() rewrites IPv6, when only the IPv4 pool is full", () => {
   const { rewrite, nat } = makeRewriting({ ipv4: "203.0.113.0/30" });
-  for (const real of ["10.0.0.1", "10.0.0.2"]) lookUp(nat.tables[4], real, 0);
+  for (const real of ["10.0.0.1", "10.0.0.2"]) obtain(nat.tables[4], real, 0);
   assertEquals(
     rewrite(message({ answers: [aaaa(NAME, "2001:db8::1")] })).bytes,
     message({ answers: [aaaa(NAME, "2001:2::1", TTL_MAX)] }),

@@ -1,14 +1,14 @@
-/** Tables, a committer and a fake nft put together, as `lib/io/app.ts` does it with the real one. */
+/** Mappings, a committer and a fake nft put together, as `lib/io/app.ts` does it with the real one. */
 import { addressToText, type Family } from "../../lib/address.ts";
 import { Committer } from "../../lib/kernel/committer.ts";
 import { FakeNft } from "./fake_nft.ts";
 import { viewOf } from "./hex.ts";
-import { bytesOf, livingPairs, makeNat, type Nat, type NatOptions } from "./nat.ts";
+import { activePairs, bytesOf, makeNat, type Nat, type NatOptions } from "./nat.ts";
 
 /** Turns of the event loop after which nothing moves that waits for nobody. */
 const TURNS = 200;
 
-/** What tables and committer are made with. */
+/** What mappings and committer are made with. */
 export interface CommittingOptions extends NatOptions {
   /** What each batch waits for. */
   readonly pace?: () => Promise<void>;
@@ -16,7 +16,7 @@ export interface CommittingOptions extends NatOptions {
   readonly breathe?: () => Promise<void>;
 }
 
-/** A look-up and what became of the reply that needed it. */
+/** A question and what became of the reply that needed it. */
 export interface Asked {
   readonly family: Family;
   readonly real: string;
@@ -30,7 +30,7 @@ export interface Asked {
   answeredMs?: number;
 }
 
-/** Everything between a look-up and the kernel. */
+/** Everything between a question and the kernel. */
 export class Committing {
   readonly nat: Nat;
   readonly nft: FakeNft;
@@ -48,7 +48,7 @@ export class Committing {
       nft: this.nft,
       table: "dotp",
       log: this.nat.log,
-      tables: this.nat.tables,
+      mappings: this.nat.mappings,
       pace: options.pace ?? (() => Promise.resolve()),
       breathe: options.breathe ?? (() => Promise.resolve()),
       pause: () => new Promise((resolve) => this.#pause = resolve),
@@ -61,12 +61,12 @@ export class Committing {
     return this.#pause !== undefined;
   }
 
-  /** Looks a real up as a rewritten reply does, and waits like one; undefined where the pool is full. */
+  /** Asks for a real as a rewritten reply does, and waits like one; undefined where the pool is full. */
   ask(real: string): Asked | undefined {
     const family = real.includes(":") ? 6 : 4;
     const table = this.nat.tables[family];
     const view = viewOf(bytesOf(real));
-    const slot = table.lookUp(view, 0, this.nowMs);
+    const slot = table.obtain(view, 0, this.nowMs);
     if (slot < 0) return undefined;
     table.writeFake(slot, view, 0);
     const fake = addressToText(new Uint8Array(view.buffer));
@@ -93,8 +93,7 @@ export class Committing {
   pass(ms: number): void {
     this.nowMs += ms;
     this.nft.kernel.pass(ms);
-    const { 4: four, 6: six } = this.nat.tables;
-    if (four.expire(this.nowMs) + six.expire(this.nowMs) > 0) this.committer.start();
+    if (this.nat.mappings.expire(this.nowMs) > 0) this.committer.start();
   }
 
   /** Ends the pause after a failure. */
@@ -126,7 +125,7 @@ export class Committing {
 
   /** What the kernel should hold, as the fake kernel lists it. */
   expected(family: Family): string[] {
-    return Array.from(livingPairs(this.nat.tables[family]), ({ fake, real }) => {
+    return Array.from(activePairs(this.nat.tables[family]), ({ fake, real }) => {
       const realText = addressToText(real);
       return [`${addressToText(fake)} ${realText}`, realText];
     }).flat().sort();

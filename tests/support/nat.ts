@@ -3,6 +3,7 @@ import { addressToText, type Family, parseAddress, parsePrefix } from "../../lib
 import { type Change, ChangeLog } from "../../lib/nat/changes.ts";
 import { Pool, wordsOf } from "../../lib/nat/pool.ts";
 import { KEY_LENGTH } from "../../lib/util/siphash.ts";
+import { Mappings } from "../../lib/nat/mappings.ts";
 import { FULL, Table } from "../../lib/nat/table.ts";
 import { viewOf } from "./hex.ts";
 
@@ -15,20 +16,21 @@ export interface NatOptions {
   readonly ipv6?: string;
   readonly ttlMs?: number;
   readonly ttlMaxMs?: number;
-  readonly restMs?: number;
+  readonly quarantineMs?: number;
   readonly evictAfterMs?: number;
   /** Key of the pools. */
   readonly key?: Uint8Array;
   readonly onFill?: (percent: number) => void;
 }
 
-/** Both tables on one log. */
+/** The mappings and their log; each table also by itself. */
 export interface Nat {
   readonly log: ChangeLog;
+  readonly mappings: Mappings;
   readonly tables: Readonly<Record<Family, Table>>;
 }
 
-/** New tables, empty. */
+/** New mappings: none. */
 export function makeNat(options: NatOptions = {}): Nat {
   const { ipv4 = "198.18.0.0/15", ipv6 = "2001:2::/48", ttlMs = 120_000 } = options;
   const log = new ChangeLog();
@@ -38,18 +40,19 @@ export function makeNat(options: NatOptions = {}): Nat {
       log,
       ttlMs,
       ttlMaxMs: options.ttlMaxMs ?? Infinity,
-      restMs: options.restMs ?? ttlMs,
+      quarantineMs: options.quarantineMs ?? ttlMs,
       evictAfterMs: options.evictAfterMs ?? Infinity,
       hashKey: 1,
       onFill: options.onFill ?? (() => {}),
     });
-  return { log, tables: { 4: tableOf(ipv4, 4), 6: tableOf(ipv6, 6) } };
+  const tables = { 4: tableOf(ipv4, 4), 6: tableOf(ipv6, 6) };
+  return { log, tables, mappings: new Mappings(tables[4], tables[6]) };
 }
 
-/** Looks a real address up; its fake, or "full". */
-export function lookUp(table: Table, real: string, nowMs: number): string {
+/** Asks for a real address as an answer does; its fake, or "full". */
+export function obtain(table: Table, real: string, nowMs: number): string {
   const view = viewOf(bytesOf(real));
-  const slot = table.lookUp(view, 0, nowMs);
+  const slot = table.obtain(view, 0, nowMs);
   if (slot === FULL) return "full";
   table.writeFake(slot, view, 0);
   return addressToText(new Uint8Array(view.buffer));
@@ -66,15 +69,15 @@ export function adopt(
   return table.adopt({ fake: bytesOf(fake), real: bytesOf(real) }, nowMs, ageMs);
 }
 
-/** The living pairs with the revisions that made them, oldest first. */
-export function livingPairs(table: Table): Change[] {
+/** The active pairs with the revisions that made them, oldest first. */
+export function activePairs(table: Table): Change[] {
   // To a kernel without anything the difference is everything.
   return table.difference([], []);
 }
 
-/** The living pairs, as `fake real`, oldest first. */
+/** The active pairs, as `fake real`, oldest first. */
 export function pairsOf(table: Table): string[] {
-  return livingPairs(table).map(({ fake, real }) =>
+  return activePairs(table).map(({ fake, real }) =>
     `${addressToText(fake)} ${addressToText(real)}`
   );
 }

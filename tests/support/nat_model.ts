@@ -9,16 +9,16 @@ export interface NatModelOptions {
   /** Every fake that may be given. */
   readonly usable: ReadonlySet<string>;
   readonly ttlMs: number;
-  readonly restMs: number;
+  readonly quarantineMs: number;
 }
 
-interface Living {
+interface Active {
   readonly fake: string;
   readonly endsAtMs: number;
   readonly revision: number;
 }
 
-interface Resting {
+interface Quarantined {
   readonly fake: string;
   readonly sinceMs: number;
 }
@@ -26,9 +26,9 @@ interface Resting {
 /** The model of one table. */
 export class NatModel {
   /** By real, oldest first. */
-  readonly living = new Map<string, Living>();
-  /** By real, what rests longest first. */
-  readonly resting = new Map<string, Resting>();
+  readonly active = new Map<string, Active>();
+  /** By real, quarantined longest first. */
+  readonly quarantined = new Map<string, Quarantined>();
   readonly #options: NatModelOptions;
   #changes: string[] = [];
 
@@ -37,24 +37,24 @@ export class NatModel {
   }
 
   /**
-   * Checks what a look-up returned, and notes it.
+   * Checks what an answer got, and notes it.
    *
    * @param newest the newest revision of the log, which a new mapping must have
    */
-  lookUp(real: string, nowMs: number, actual: string, newest: number): void {
-    const known = this.living.get(real);
-    const bound = known ?? this.resting.get(real);
+  obtain(real: string, nowMs: number, actual: string, newest: number): void {
+    const known = this.active.get(real);
+    const bound = known ?? this.quarantined.get(real);
     if (bound !== undefined) assertEquals(actual, bound.fake, "the same real, the same fake");
     else if (!this.#allocate(real, nowMs, actual)) return;
     if (known === undefined) this.#changes.push(`add ${actual} ${real}`);
-    this.#live(real, actual, nowMs, known?.revision ?? newest);
+    this.#activate(real, actual, nowMs, known?.revision ?? newest);
   }
 
   expire(nowMs: number): number {
-    const expired = [...this.living].filter(([, { endsAtMs }]) => endsAtMs <= nowMs);
+    const expired = [...this.active].filter(([, { endsAtMs }]) => endsAtMs <= nowMs);
     for (const [real, { fake }] of expired) {
       this.#changes.push(`delete ${fake} ${real}`);
-      this.#rest(real, fake, nowMs);
+      this.#quarantine(real, fake, nowMs);
     }
     return expired.length;
   }
@@ -62,15 +62,15 @@ export class NatModel {
   /** Whether the pair may be taken over; notes it, with a revision that is the table's affair. */
   adopt(fake: string, real: string, nowMs: number, revision: number): boolean {
     const isFree = this.#options.usable.has(fake) && !this.#fakes().has(fake) &&
-      !this.living.has(real) && !this.resting.has(real);
-    if (isFree) this.#live(real, fake, nowMs, revision);
+      !this.active.has(real) && !this.quarantined.has(real);
+    if (isFree) this.#activate(real, fake, nowMs, revision);
     return isFree;
   }
 
   drop(revision: number): boolean {
-    for (const [real, { fake, endsAtMs, revision: own }] of this.living) {
+    for (const [real, { fake, endsAtMs, revision: own }] of this.active) {
       if (own !== revision) continue;
-      this.#rest(real, fake, endsAtMs - this.#options.ttlMs);
+      this.#quarantine(real, fake, endsAtMs - this.#options.ttlMs);
       return true;
     }
     return false;
@@ -91,28 +91,28 @@ export class NatModel {
       assert(!fakes.has(actual), `${actual} is bound to another real than ${real}`);
       return true;
     }
-    const [oldest] = this.resting;
-    if (oldest === undefined || nowMs - oldest[1].sinceMs < this.#options.restMs) {
+    const [oldest] = this.quarantined;
+    if (oldest === undefined || nowMs - oldest[1].sinceMs < this.#options.quarantineMs) {
       assertEquals(actual, "full");
       return false;
     }
-    assertEquals(actual, oldest[1].fake, "the fake that rests longest");
-    this.resting.delete(oldest[0]);
+    assertEquals(actual, oldest[1].fake, "the fake quarantined longest");
+    this.quarantined.delete(oldest[0]);
     return true;
   }
 
   #fakes(): Set<string> {
-    return new Set([...this.living.values(), ...this.resting.values()].map(({ fake }) => fake));
+    return new Set([...this.active.values(), ...this.quarantined.values()].map(({ fake }) => fake));
   }
 
-  #live(real: string, fake: string, nowMs: number, revision: number): void {
-    this.living.delete(real);
-    this.resting.delete(real);
-    this.living.set(real, { fake, endsAtMs: nowMs + this.#options.ttlMs, revision });
+  #activate(real: string, fake: string, nowMs: number, revision: number): void {
+    this.active.delete(real);
+    this.quarantined.delete(real);
+    this.active.set(real, { fake, endsAtMs: nowMs + this.#options.ttlMs, revision });
   }
 
-  #rest(real: string, fake: string, sinceMs: number): void {
-    this.living.delete(real);
-    this.resting.set(real, { fake, sinceMs });
+  #quarantine(real: string, fake: string, sinceMs: number): void {
+    this.active.delete(real);
+    this.quarantined.set(real, { fake, sinceMs });
   }
 }

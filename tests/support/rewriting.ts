@@ -9,7 +9,7 @@ import { adopt, makeNat, type Nat, type NatOptions } from "./nat.ts";
 /** Half of the usual NAT_TTL, seconds. */
 export const TTL_MAX = 60;
 
-/** Reals and the fakes that the tables have for them from the start. */
+/** Reals and the fakes that are mapped to them from the start. */
 export const FAKES: Readonly<Record<string, string>> = {
   "192.0.2.1": "198.18.0.1",
   "192.0.2.2": "198.18.0.2",
@@ -21,7 +21,7 @@ export const FAKES: Readonly<Record<string, string>> = {
   "2001:db8::4": "2001:2::4",
 };
 
-/** A rewriter and its tables. */
+/** A rewriter and its mappings. */
 export interface Rewriting {
   readonly rewriter: Rewriter;
   readonly nat: Nat;
@@ -38,7 +38,7 @@ export function makeRewriting(
     adopt(nat.tables[real.includes(":") ? 6 : 4], fake, real);
   }
   const tree = new DomainTree(domains.map(nameFromText));
-  const rewriter = new Rewriter(tree, nat.tables, TTL_MAX);
+  const rewriter = new Rewriter(tree, nat.mappings, TTL_MAX);
   const reply = new Message();
   const rewrite = (bytes: Uint8Array) => {
     const view = viewOf(bytes);

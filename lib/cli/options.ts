@@ -1,0 +1,155 @@
+/**
+ * The one table of options and the one of commands: parsing, messages, the usage text, the shells'
+ * completions and the manual are all made from them.
+ *
+ * @module
+ */
+import { LOG_FORMATS, LOG_LEVELS, POOL_FULL, PRIVATE_REALS } from "../config.ts";
+
+/** Shells that `dotp completions` takes. */
+export const SHELLS = ["bash", "zsh", "fish"] as const;
+/** A shell of `SHELLS`. */
+export type Shell = typeof SHELLS[number];
+
+/** A word that has dotp do something else than run. */
+export interface CommandWord {
+  readonly name: "check" | "completions" | "manual";
+  /** What stands for the word behind it, and what that may be. */
+  readonly value?: string;
+  readonly choices?: readonly string[];
+  readonly help: string;
+}
+
+/** All commands, in the order of the usage text. */
+export const COMMANDS: readonly CommandWord[] = [
+  {
+    name: "check",
+    help: "look whether dotp would work with these options, and what is in its way",
+  },
+  {
+    name: "completions",
+    value: "SHELL",
+    choices: SHELLS,
+    help: `print completions for a shell: ${SHELLS.join(", ")}`,
+  },
+  { name: "manual", help: "print the manual page, dotp(8)" },
+];
+
+/** An option as it is typed, parsed and described. */
+export interface Option {
+  readonly name: string;
+  readonly short?: string;
+  /** What stands for its value; an option without one is a switch. */
+  readonly value?: string;
+  readonly isRequired?: true;
+  readonly isRepeatable?: true;
+  readonly defaultValue?: string;
+  /** The only values there are. */
+  readonly choices?: readonly string[];
+  /** The one command that it goes with; an option without one goes with a run and with its check. */
+  readonly command?: CommandWord["name"];
+  readonly help: string;
+}
+
+/** All options, in the order of the usage text. */
+export const OPTIONS: readonly Option[] = [
+  {
+    name: "host",
+    short: "H",
+    value: "ADDRESS",
+    isRequired: true,
+    help: "IPv4 or IPv6 address to listen on",
+  },
+  { name: "port", short: "p", value: "PORT", defaultValue: "53", help: "UDP port to listen on" },
+  {
+    name: "domain",
+    short: "d",
+    value: "DOMAIN",
+    isRepeatable: true,
+    help: "give fake addresses for this name and all below it",
+  },
+  {
+    name: "ipv4-prefix",
+    short: "4",
+    value: "PREFIX",
+    isRequired: true,
+    help: "take fake IPv4 addresses from here, at most /30, such as 198.18.0.0/15",
+  },
+  {
+    name: "ipv6-prefix",
+    short: "6",
+    value: "PREFIX",
+    isRequired: true,
+    help: "take fake IPv6 addresses from here, at most /64, such as 2001:2::/48",
+  },
+  {
+    name: "upstream-host",
+    value: "ADDRESS",
+    isRequired: true,
+    help: "IPv4 or IPv6 address of the DNS server to ask",
+  },
+  { name: "upstream-port", value: "PORT", defaultValue: "53", help: "its UDP port" },
+  {
+    name: "nat-ttl",
+    value: "SECONDS",
+    defaultValue: "120",
+    help: "how long a mapping lives from its last look-up, at least 2",
+  },
+  {
+    name: "nat-max-ttl",
+    value: "SECONDS",
+    defaultValue: "0",
+    help: "how long traffic keeps a mapping alive after its last look-up, 0 for no limit",
+  },
+  {
+    name: "pool-key",
+    value: "TEXT",
+    defaultValue: "dotp",
+    help: "gateways with the same key and prefixes give the same fakes",
+  },
+  {
+    name: "pool-full",
+    value: "CHOICE",
+    defaultValue: "servfail",
+    choices: POOL_FULL,
+    help: "where no fake is left: servfail, or evict the mapping that is idle for longest",
+  },
+  {
+    name: "private-reals",
+    value: "CHOICE",
+    defaultValue: "map",
+    choices: PRIVATE_REALS,
+    help: "private real addresses: map them, pass them as they are, or refuse the reply",
+  },
+  { name: "table", value: "NAME", defaultValue: "dotp", help: "nft table, of family inet" },
+  {
+    name: "log-level",
+    value: "LEVEL",
+    defaultValue: "info",
+    choices: LOG_LEVELS,
+    help: LOG_LEVELS.join(", "),
+  },
+  {
+    name: "log-format",
+    value: "FORMAT",
+    defaultValue: "text",
+    choices: LOG_FORMATS,
+    help: LOG_FORMATS.join(" or "),
+  },
+  { name: "daemonize", help: "go to the background once everything works; log to syslog" },
+  {
+    name: "pid-file",
+    value: "PATH",
+    help: "with --daemonize: write the process id here (Deno: --allow-write)",
+  },
+  { name: "json", command: "check", help: "with check: print one JSON object" },
+  { name: "help", short: "h", help: "print this and exit" },
+  { name: "version", help: "print the version and exit" },
+];
+
+/** What an option does, with what is to know about giving it. */
+export function describe({ help, defaultValue, isRequired, isRepeatable }: Option): string {
+  if (isRequired) return `${help} (required)`;
+  if (isRepeatable) return `${help} (may be repeated)`;
+  return defaultValue === undefined ? help : `${help} (${defaultValue})`;
+}
