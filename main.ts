@@ -11,6 +11,7 @@ import { findingsToJson, findingsToText, LEVELS, worstLevel } from "./lib/check/
 import { completions } from "./lib/cli/completions.ts";
 import { manual } from "./lib/cli/manual.ts";
 import { parseCommand } from "./lib/cli/parse.ts";
+import { unitText } from "./lib/cli/unit.ts";
 import { usage } from "./lib/cli/usage.ts";
 import { type Config, UsageError } from "./lib/config.ts";
 import { check } from "./lib/io/check.ts";
@@ -18,6 +19,7 @@ import { StartError, warnOfSurroundings } from "./lib/io/preflight.ts";
 import { openSyslog, readRole, startChild, tellReady } from "./lib/io/runtime/daemon.ts";
 import { startLog, writeToStderr } from "./lib/io/runtime/log.ts";
 import { tellSystemd } from "./lib/io/runtime/service.ts";
+import { rulesText } from "./lib/nft/rules.ts";
 import { serve } from "./lib/io/app.ts";
 
 const Exit = { OK: 0, FAILURE: 1, USAGE: 2 } as const;
@@ -42,8 +44,14 @@ async function main(): Promise<number> {
       case "manual":
         print(manual(deno.version));
         return Exit.OK;
+      case "rules":
+        print(rulesText(command.config));
+        return Exit.OK;
+      case "unit":
+        print(unitText({ ...command.config, program: command.program }));
+        return Exit.OK;
       case "check": {
-        const findings = await check(command.config);
+        const findings = await check(command.config, command.topics);
         print(command.json ? findingsToJson(findings) : findingsToText(findings));
         return LEVELS.indexOf(worstLevel(findings));
       }

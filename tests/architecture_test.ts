@@ -29,12 +29,12 @@ const MAY_USE: Readonly<Record<string, readonly string[]>> = {
   policy: ["policy", "address", "dns"],
   nat: ["nat", "address", "util"],
   netlink: ["netlink", "address", "nat"],
-  nft: ["nft", "nat", "address"],
+  nft: ["nft", "rules.nft", "nat", "address"],
   kernel: ["kernel", "address", "nat", "nft", "util"],
   proxy: ["proxy", "address", "dns", "kernel", "nat", "policy", "util"],
   config: ["address"],
   check: ["check", "address", "config", "dns", "nat", "nft"],
-  cli: ["cli", "@std/cli/parse-args", "address", "check", "config", "dns"],
+  cli: ["cli", "lib/cli/dotp.service", "@std/cli/parse-args", "address", "check", "config", "dns"],
   mod: ["address", "dns", "nat", "nft", "policy", "proxy"],
   io: [
     ...[

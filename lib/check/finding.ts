@@ -27,6 +27,32 @@ export type Subject =
   | "listener"
   | "upstream";
 
+/** What `dotp check` can be asked to look at by itself, in the order in which it is told. */
+export const TOPICS = ["nft", "prefixes", "forwarding", "port", "upstream"] as const;
+/** A topic of `TOPICS`. */
+export type Topic = typeof TOPICS[number];
+
+/** The topic of each subject; without permissions nothing can be looked at, so they belong to all. */
+const TOPIC_OF: Readonly<Record<Subject, Topic | undefined>> = {
+  permissions: undefined,
+  nft: "nft",
+  table: "nft",
+  rules: "nft",
+  prefix: "prefixes",
+  overlap: "prefixes",
+  forwarding: "forwarding",
+  rp_filter: "forwarding",
+  port: "port",
+  listener: "port",
+  upstream: "upstream",
+};
+
+/** Whether a finding is about one of these topics. */
+export function isAbout({ subject }: Finding, topics: readonly Topic[]): boolean {
+  const topic = TOPIC_OF[subject];
+  return topic === undefined || topics.includes(topic);
+}
+
 /** One thing that was looked at. */
 export interface Finding {
   readonly subject: Subject;

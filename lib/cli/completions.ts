@@ -45,14 +45,16 @@ function bashLines(): string[] {
     ),
     `    ${patternOf(paths)}) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;`,
     `    ${patternOf(free)}) return ;;`,
-    ...COMMANDS.filter(({ choices }) => choices !== undefined)
-      .map(({ name, choices }) => `    ${name}) ${choose(choices ?? [])}; return ;;`),
     "  esac",
     '  for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do',
     `    case $word in ${COMMAND_NAMES.join("|")}) command=$word ;; esac`,
     "  done",
     `  if [[ $cur == -* ]]; then ${choose([flags])}`,
     `  elif [[ -z $command ]]; then ${choose(COMMAND_NAMES)}`,
+    "  else case $command in",
+    ...COMMANDS.filter(({ choices }) => choices !== undefined)
+      .map(({ name, choices }) => `    ${name}) ${choose(choices ?? [])} ;;`),
+    "    esac",
     "  fi",
     "}",
     "complete -F _dotp dotp",
@@ -75,13 +77,14 @@ function zshLines(): string[] {
   });
   const commands = COMMANDS.map(({ name, help }) => `      ${quoted(`${name}:${help}`)}`);
   const choices = COMMANDS.flatMap(({ name, choices }) => {
-    return choices === undefined ? [] : [`        ${name}) compadd -- ${choices.join(" ")} ;;`];
+    if (choices === undefined) return [];
+    return [`        ${name}) compadd -- ${choices.join(" ")} && found=0 ;;`];
   });
   return [
     "#compdef dotp",
     "# zsh completion for dotp; made by: dotp completions zsh",
     "_dotp() {",
-    '  local curcontext="$curcontext" state line',
+    '  local curcontext="$curcontext" state line found=1',
     "  typeset -A opt_args",
     "  local -a commands",
     "  commands=(",
@@ -90,14 +93,15 @@ function zshLines(): string[] {
     "  _arguments -s -S -C \\",
     ...options,
     "    '1: :->command' \\",
-    "    '2: :->value'",
+    "    '*: :->value' && found=0",
     "  case $state in",
-    "    command) _describe command commands ;;",
+    "    command) _describe command commands && found=0 ;;",
     "    value)",
     "      case $line[1] in",
     ...choices,
     "      esac ;;",
     "  esac",
+    "  return found",
     "}",
     "# As a file in fpath it is the function's body; sourced, it says whose completion it is.",
     'if [[ $funcstack[1] == _dotp ]]; then _dotp "$@"; else compdef _dotp dotp; fi',

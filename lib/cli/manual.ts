@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { COMMANDS, describe, type Option, OPTIONS } from "./options.ts";
+import { COMMANDS, type CommandWord, describe, type Option, OPTIONS } from "./options.ts";
 import { PROGRAMS } from "../check/programs.ts";
 
 /** Characters of a line of prose, before anything in it is escaped. */
@@ -34,11 +34,8 @@ export function manual(version: string): string {
     ".SH OPTIONS",
     ...OPTIONS.flatMap((option) => entry(flagsOf(option), describe(option))),
     ".SH COMMANDS",
-    ...COMMANDS.flatMap(({ name, value, help }) => {
-      const argument = value === undefined ? "" : ` \\fI${value}\\fR`;
-      return entry(`\\fB${name}\\fR${argument}`, help);
-    }),
-    ...checkText(),
+    ...COMMANDS.flatMap((command) => entry(commandWords(command), command.help)),
+    ...commandsText(),
     ".SH EXIT STATUS",
     ...EXIT_STATUS.flatMap(([status, meaning]) => entry(`\\fB${status}\\fR`, meaning)),
     ".SH SIGNALS",
@@ -102,6 +99,10 @@ const EXAMPLES: readonly [what: string, ...commands: string[]][] = [
     "dotp check -H 192.168.1.1 -4 198.18.0.0/15 -6 2001:2::/48 \\",
     "  --upstream-host 9.9.9.9 -d example.com | grep -v ^ok",
   ],
+  [
+    "Load the rules for other prefixes than those of rules.nft:",
+    "dotp rules -4 100.64.0.0/24 -6 fd00::/64 | nft -f -",
+  ],
   ["Which real address does a fake stand for?", "nft list map inet dotp nat_map"],
 ];
 
@@ -121,12 +122,20 @@ function synopsis(): string[] {
   return [
     `\\fBdotp\\fR ${usual}`,
     ".br",
-    `\\fBdotp check\\fR ${usual} [\\fB\\-\\-json\\fR]`,
-    ...COMMANDS.filter(({ name }) => name !== "check").flatMap(({ name, choices }) => [
+    `\\fBdotp check\\fR [\\fITOPIC\\fR]... ${usual} [\\fB\\-\\-json\\fR]`,
+    ...COMMANDS.filter(({ name }) => name !== "check").flatMap(({ name, choices, options }) => [
       ".br",
-      `\\fBdotp ${name}\\fR${choices === undefined ? "" : ` \\fB${choices.join("\\fR|\\fB")}\\fR`}`,
+      `\\fBdotp ${name}\\fR${
+        choices === undefined ? "" : ` \\fB${choices.join("\\fR|\\fB")}\\fR`
+      }` +
+      (options === "optional" ? " [\\fIoptions\\fR]" : ""),
     ]),
   ];
+}
+
+function commandWords({ name, value, isRepeatable }: CommandWord): string {
+  if (value === undefined) return `\\fB${name}\\fR`;
+  return `\\fB${name}\\fR ${isRepeatable ? `[\\fI${value}\\fR]...` : `\\fI${value}\\fR`}`;
 }
 
 function description(): string[] {
@@ -134,16 +143,20 @@ function description(): string[] {
   return [...lines(first), ...more.flatMap(paragraph)];
 }
 
-function checkText(): string[] {
+function commandsText(): string[] {
   return [
     ...paragraph(
       "check takes the options that dotp would be started with and prints a line for each thing it " +
         "has looked at: ok, warning or error, what is, and what to do about it. It looks at nft and " +
         "the table with its sets, maps and rules, at forwarding and reverse path filtering, at " +
         "addresses and routes that overlap the prefixes, at the port, and at the upstream. It changes " +
-        "nothing, and a dotp that is running goes on. With --json it prints one object: level, the " +
-        "worst of all, and findings, each with subject, level, what and, where there is something to " +
-        "do, advice.",
+        "nothing, and a dotp that is running goes on. With one or more topics it looks at these only. " +
+        "With --json it prints one object: level, the worst of all, and findings, each with subject, " +
+        "level, what and, where there is something to do, advice.",
+    ),
+    ...paragraph(
+      "rules and unit print what install.sh installs. They take the same options, of which none is " +
+        "required; rules uses --table and the two prefixes, unit --table and --program.",
     ),
   ];
 }

@@ -4,7 +4,9 @@
  *
  * @module
  */
+import { TOPICS } from "../check/finding.ts";
 import { LOG_FORMATS, LOG_LEVELS, POOL_FULL, PRIVATE_REALS } from "../config.ts";
+import { PROGRAM } from "./unit.ts";
 
 /** Shells that `dotp completions` takes. */
 export const SHELLS = ["bash", "zsh", "fish"] as const;
@@ -13,10 +15,14 @@ export type Shell = typeof SHELLS[number];
 
 /** A word that has dotp do something else than run. */
 export interface CommandWord {
-  readonly name: "check" | "completions" | "manual";
+  readonly name: "check" | "rules" | "unit" | "completions" | "manual";
   /** What stands for the word behind it, and what that may be. */
   readonly value?: string;
   readonly choices?: readonly string[];
+  /** Whether there may be none of these words, or several. */
+  readonly isRepeatable?: true;
+  /** Whether it takes the options of a run, and whether those that a run requires must be there. */
+  readonly options: "required" | "optional" | "none";
   readonly help: string;
 }
 
@@ -24,15 +30,22 @@ export interface CommandWord {
 export const COMMANDS: readonly CommandWord[] = [
   {
     name: "check",
-    help: "look whether dotp would work with these options, and what is in its way",
+    value: "TOPIC",
+    choices: TOPICS,
+    isRepeatable: true,
+    options: "required",
+    help: `look whether dotp would work: all, or only ${TOPICS.join(", ")}`,
   },
+  { name: "rules", options: "optional", help: "print rules.nft for this table and these prefixes" },
+  { name: "unit", options: "optional", help: "print the unit of systemd, dotp.service" },
   {
     name: "completions",
     value: "SHELL",
     choices: SHELLS,
+    options: "none",
     help: `print completions for a shell: ${SHELLS.join(", ")}`,
   },
-  { name: "manual", help: "print the manual page, dotp(8)" },
+  { name: "manual", options: "none", help: "print the manual page, dotp(8)" },
 ];
 
 /** An option as it is typed, parsed and described. */
@@ -46,7 +59,7 @@ export interface Option {
   readonly defaultValue?: string;
   /** The only values there are. */
   readonly choices?: readonly string[];
-  /** The one command that it goes with; an option without one goes with a run and with its check. */
+  /** The one command that it goes with; any other goes with a run and with commands that take those. */
   readonly command?: CommandWord["name"];
   readonly help: string;
 }
@@ -143,6 +156,13 @@ export const OPTIONS: readonly Option[] = [
     help: "with --daemonize: write the process id here (Deno: --allow-write)",
   },
   { name: "json", command: "check", help: "with check: print one JSON object" },
+  {
+    name: "program",
+    value: "PATH",
+    command: "unit",
+    defaultValue: PROGRAM,
+    help: "with unit: where dotp is installed",
+  },
   { name: "help", short: "h", help: "print this and exit" },
   { name: "version", help: "print the version and exit" },
 ];
@@ -152,4 +172,10 @@ export function describe({ help, defaultValue, isRequired, isRepeatable }: Optio
   if (isRequired) return `${help} (required)`;
   if (isRepeatable) return `${help} (may be repeated)`;
   return defaultValue === undefined ? help : `${help} (${defaultValue})`;
+}
+
+/** A command with what stands behind it. */
+export function wordsOf({ name, value, isRepeatable }: CommandWord): string {
+  if (value === undefined) return name;
+  return isRepeatable ? `${name} [${value}]...` : `${name} ${value}`;
 }

@@ -17,6 +17,7 @@ import {
   unmapped,
   withoutHostBits,
 } from "../address.ts";
+import { type Topic, TOPICS } from "../check/finding.ts";
 import {
   checkTogether,
   type Config,
@@ -35,15 +36,31 @@ import {
 } from "../config.ts";
 import { nameFromText } from "../dns/name.ts";
 import { COMMANDS, type CommandWord, type Option, OPTIONS, type Shell, SHELLS } from "./options.ts";
+import { PROGRAM } from "./unit.ts";
 
 /** What the command line asks for. */
 export type Command =
   | { readonly kind: "run"; readonly config: Config }
-  | { readonly kind: "check"; readonly config: Config; readonly json: boolean }
+  | {
+    readonly kind: "check";
+    readonly config: Config;
+    readonly topics: readonly Topic[];
+    readonly json: boolean;
+  }
+  | { readonly kind: "rules"; readonly config: Config }
+  | { readonly kind: "unit"; readonly config: Config; readonly program: string }
   | { readonly kind: "completions"; readonly shell: Shell }
   | { readonly kind: "manual" }
   | { readonly kind: "help" }
   | { readonly kind: "version" };
+
+/** What stands for a required option where it is not needed; the prefixes are those of rules.nft. */
+const UNNEEDED: readonly (readonly [name: string, value: string])[] = [
+  ["host", "::"],
+  ["upstream-host", "::"],
+  ["ipv4-prefix", "198.18.0.0/15"],
+  ["ipv6-prefix", "2001:2::/48"],
+];
 
 /**
  * Reads the command line.
@@ -56,28 +73,24 @@ export function parseCommand(args: readonly string[]): Command {
   const command = toCommandWord(words);
   if (values.has("help")) return { kind: "help" };
   if (values.has("version")) return { kind: "version" };
+  checkOptions(command, values);
   switch (command?.name) {
+    case undefined:
+      return { kind: "run", config: toWhole(values) };
+    case "check": {
+      const some = words.slice(1).map((word) => toWord(command, word, TOPICS));
+      const topics = some.length > 0 ? some : TOPICS;
+      return { kind: "check", config: toWhole(values), topics, json: values.has("json") };
+    }
+    case "rules":
+      return { kind: "rules", config: toConfig(values) };
+    case "unit":
+      return { kind: "unit", config: toConfig(values), program: toProgram(values) };
     case "completions":
+      return { kind: "completions", shell: toWord(command, words[1], SHELLS) };
     case "manual":
-      checkAlone(command, values);
-      return command.name === "manual"
-        ? { kind: "manual" }
-        : { kind: "completions", shell: toShell(words[1]) };
+      return { kind: "manual" };
   }
-  for (const { name, command: needed } of OPTIONS) {
-    if (values.has(name) && needed !== undefined && needed !== command?.name) {
-      throw new UsageError(`--${name} goes with the command ${needed}: give both or none`);
-    }
-  }
-  for (const { name, value, isRequired } of OPTIONS) {
-    if (isRequired && !values.has(name)) {
-      throw new UsageError(`--${name} is missing: give --${name} ${value}`);
-    }
-  }
-  const config = Object.freeze(toConfig(values));
-  return command === undefined
-    ? { kind: "run", config }
-    : { kind: "check", config, json: values.has("json") };
 }
 
 /** Arguments of a process that are tried as the beginning of dotp's own. */
@@ -201,23 +214,42 @@ function toCommandWord([name, ...more]: readonly string[]): CommandWord | undefi
   if (command === undefined) {
     throw new UsageError(`${quote(name)} is not a command of dotp: see --help`);
   }
+  if (command.isRepeatable) return command;
   const [extra] = more.slice(command.value === undefined ? 0 : 1);
   if (extra === undefined) return command;
   throw new UsageError(`${quote(extra)} is one word too many for ${name}: see --help`);
 }
 
-function checkAlone(command: CommandWord, values: Map<string, string[]>): void {
-  const [name] = values.keys();
-  if (name !== undefined) {
-    throw new UsageError(`--${name} does not go with the command ${command.name}: leave it out`);
+/** Refuses options that do not go with a command, or with a run, and asks for those it requires. */
+function checkOptions(command: CommandWord | undefined, values: Map<string, string[]>): void {
+  const { name, options } = command ?? { options: "required" };
+  for (const option of OPTIONS.filter(({ name }) => values.has(name))) {
+    if (options === "none") {
+      throw new UsageError(`--${option.name} does not go with the command ${name}: leave it out`);
+    }
+    if (option.command !== undefined && option.command !== name) {
+      throw new UsageError(
+        `--${option.name} goes with the command ${option.command}: give both or none`,
+      );
+    }
   }
+  const missing = OPTIONS.find(({ name, isRequired }) => isRequired && !values.has(name));
+  if (options !== "required" || missing === undefined) return;
+  throw new UsageError(`--${missing.name} is missing: give --${missing.name} ${missing.value}`);
 }
 
-function toShell(value: string | undefined): Shell {
-  const shell = SHELLS.find((shell) => shell === value);
-  if (shell !== undefined) return shell;
-  const what = value === undefined ? "no shell is given" : `${quote(value)} is not known`;
-  throw new UsageError(`completions: ${what}: give one of ${SHELLS.join(", ")}`);
+/** One of the words that a command takes. */
+function toWord<T extends string>(
+  { name, value = "" }: CommandWord,
+  word: string | undefined,
+  choices: readonly T[],
+): T {
+  const choice = choices.find((choice) => choice === word);
+  if (choice !== undefined) return choice;
+  const what = word === undefined
+    ? `no ${value.toLowerCase()} is given`
+    : `${quote(word)} is not known`;
+  throw new UsageError(`${name}: ${what}: give one of ${choices.join(", ")}`);
 }
 
 function isFlag(text: string): boolean {
@@ -235,10 +267,21 @@ function checkedValue(option: Option, value: string | number | true): string {
   return `${value}`;
 }
 
+/** The configuration of a run: all that is required was given, and it goes together. */
+function toWhole(values: Map<string, string[]>): Config {
+  const config = toConfig(values);
+  checkTogether(config);
+  return config;
+}
+
+/** Each value by itself; a required one that is not given is one of `UNNEEDED`. */
 function toConfig(values: Map<string, string[]>): Config {
-  const valueOf = (name: string) =>
-    values.get(name)?.[0] ?? OPTIONS.find((option) => option.name === name)?.defaultValue ?? "";
-  const config: Config = {
+  const defaults = new Map([
+    ...OPTIONS.map(({ name, defaultValue }) => [name, defaultValue] as const),
+    ...UNNEEDED,
+  ]);
+  const valueOf = (name: string) => values.get(name)?.[0] ?? defaults.get(name) ?? "";
+  return Object.freeze({
     listen: { host: toHost("host", valueOf("host")), port: toPort("port", valueOf("port")) },
     prefixes: {
       4: toPrefix("ipv4-prefix", valueOf("ipv4-prefix"), 4),
@@ -259,9 +302,16 @@ function toConfig(values: Map<string, string[]>): Config {
     logFormat: toChoice("log-format", valueOf("log-format"), LOG_FORMATS),
     daemonize: values.has("daemonize"),
     pidFile: values.get("pid-file")?.[0],
-  };
-  checkTogether(config);
-  return config;
+  });
+}
+
+/** A path that systemd takes as it is: no blanks, quotes, `%` or `$`. */
+function toProgram(values: Map<string, string[]>): string {
+  const program = values.get("program")?.[0] ?? PROGRAM;
+  if (/^(\/[A-Za-z0-9._+-]+)+$/.test(program)) return program;
+  throw new UsageError(
+    `--program ${quote(program)}: give an absolute path of letters, digits and '._+-/'`,
+  );
 }
 
 function toHost(name: string, value: string): Address {

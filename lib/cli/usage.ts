@@ -3,22 +3,17 @@
  *
  * @module
  */
-import { COMMANDS, describe, type Option, OPTIONS } from "./options.ts";
+import { COMMANDS, describe, type Option, OPTIONS, wordsOf } from "./options.ts";
 
 /** The usage text; lines end with a newline. */
 export function usage(): string {
   const options = OPTIONS.map((option) => [flagsOf(option), describe(option)] as const);
-  const commands = COMMANDS.map(({ name, value, help }) =>
-    [
-      value === undefined ? name : `${name} ${value}`,
-      help,
-    ] as const
-  );
+  const commands = COMMANDS.map((command) => [wordsOf(command), command.help] as const);
   const width = Math.max(...[...options, ...commands].map(([left]) => left.length));
   const row = ([left, help]: readonly [string, string]) => `  ${left.padEnd(width)}  ${help}`;
   return [
     `Usage: ${SYNOPSIS}`,
-    "       dotp check (the same options) [--json]",
+    "       dotp check [TOPIC]... (the same options) [--json]",
     "",
     "A DNS proxy that answers for chosen domains with fake addresses, which nftables translates",
     "back to the real ones.",

@@ -8,7 +8,14 @@
  * @module
  */
 import { addressToText } from "../address.ts";
-import { error as errorFinding, type Finding, ok } from "../check/finding.ts";
+import {
+  error as errorFinding,
+  type Finding,
+  isAbout,
+  ok,
+  type Topic,
+  TOPICS,
+} from "../check/finding.ts";
 import { judgePrefixes } from "../check/network.ts";
 import { judgeRules, judgeSets, nftProblem } from "../check/nft.ts";
 import { judgeTaken, readHolders } from "../check/port.ts";
@@ -27,8 +34,15 @@ const REPLY_TIMEOUT_MS = 1_500;
 /** How often it is asked: datagrams get lost. */
 const ATTEMPTS = 2;
 
-/** Looks at everything; what is found, in the order in which dotp depends on it. */
-export async function check(config: Config): Promise<Finding[]> {
+/**
+ * What is found, in the order in which dotp depends on it.
+ *
+ * @param topics what to look at; nothing is done for others
+ */
+export async function check(
+  config: Config,
+  topics: readonly Topic[] = TOPICS,
+): Promise<Finding[]> {
   try {
     await checkPermissions({ ...config, pidFile: undefined });
   } catch (error) {
@@ -36,19 +50,21 @@ export async function check(config: Config): Promise<Finding[]> {
     return [errorFinding("permissions", error.message, "with these nothing can be looked at")];
   }
   const { signal } = new AbortController();
+  const isAsked = (...any: Topic[]) => any.some((topic) => topics.includes(topic));
+  // A wildcard listener is judged by the machine's addresses, and so is the upstream.
   const [table, surroundings, port, asked] = await Promise.all([
-    checkNft(config),
-    lookAround(config, signal),
-    checkPort(config, signal),
-    askUpstream(config),
+    isAsked("nft") ? checkNft(config) : [],
+    isAsked("prefixes", "forwarding", "port", "upstream") ? lookAround(config, signal) : undefined,
+    isAsked("port") ? checkPort(config, signal) : undefined,
+    isAsked("upstream") ? askUpstream(config) : undefined,
   ]);
-  return [
-    ...table,
-    ...judgePrefixes(config),
-    ...judgeSurroundings(config, surroundings),
-    port,
-    judgeUpstream(config, asked, surroundings.addresses),
-  ];
+  const findings = [...table, ...judgePrefixes(config)];
+  if (surroundings !== undefined) findings.push(...judgeSurroundings(config, surroundings));
+  if (port !== undefined) findings.push(port);
+  if (asked !== undefined && surroundings !== undefined) {
+    findings.push(judgeUpstream(config, asked, surroundings.addresses));
+  }
+  return findings.filter((finding) => isAbout(finding, topics));
 }
 
 /** Whether nft works, and what it says of the table. */

@@ -5,7 +5,9 @@ import {
   type Finding,
   findingsToJson,
   findingsToText,
+  isAbout,
   ok,
+  TOPICS,
   unseen,
   warning,
   worstLevel,
@@ -24,6 +26,25 @@ Deno.test("worstLevel() is the worst of all, when there are several", () => {
     [[unseen("overlap", "routes", "ip is not there")], "warning"],
   ];
   for (const [findings, expected] of cases) assertEquals(worstLevel(findings), expected);
+});
+
+Deno.test("isAbout() gives each subject to one topic, when it is not about permissions", () => {
+  const subjects = [
+    "nft",
+    "table",
+    "rules",
+    "prefix",
+    "overlap",
+    "forwarding",
+    "rp_filter",
+  ] as const;
+  for (const subject of [...subjects, "port", "listener", "upstream"] as const) {
+    const topics = TOPICS.filter((topic) => isAbout(ok(subject, "it is well"), [topic]));
+    assertEquals(topics.length, 1, subject);
+  }
+  assertEquals(isAbout(error("permissions", "none", "grant it"), ["port"]), true);
+  assertEquals(isAbout(ODD, ["prefixes"]), true);
+  assertEquals(isAbout(ODD, ["port", "nft"]), false);
 });
 
 Deno.test("findingsToText() writes a line each, level first, when there are several", () => {

@@ -4,6 +4,7 @@
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { completions } from "../../lib/cli/completions.ts";
+import { TOPICS } from "../../lib/check/finding.ts";
 import { COMMANDS, OPTIONS, type Shell, SHELLS } from "../../lib/cli/options.ts";
 
 /** How long a shell may take before it is ended: one that waits for more never comes. */
@@ -18,6 +19,9 @@ const CASES: readonly (readonly [typed: string[], ...offered: string[]])[] = [
   [["-p", "53", "ch"], "check"],
   [["completions", ""], ...SHELLS],
   [["check", "--js"], "--json"],
+  [["check", "po"], "port"],
+  [["check", "port", ""], ...TOPICS],
+  [["rules", "--ta"], "--table"],
   [["--nat-ttl", ""]],
 ];
 

@@ -1,7 +1,8 @@
 /** The command line: what is taken, what is refused, and in which words. */
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { addressToText, prefixToText } from "../../lib/address.ts";
+import { TOPICS } from "../../lib/check/finding.ts";
 import { OPTIONS } from "../../lib/cli/options.ts";
 import { parseCommand, readRunning } from "../../lib/cli/parse.ts";
 import { type Config, UsageError } from "../../lib/config.ts";
@@ -394,6 +395,65 @@ Deno.test("parseCommand() refuses by the name that was typed, when it knows no s
       refusal(args({}, `--daemonize=${value}`)),
       `--daemonize "${value}": it takes no value`,
     );
+  }
+});
+
+Deno.test("parseCommand() takes check with topics, when there are any", () => {
+  assertEquals(topicsOf("check"), [...TOPICS]);
+  assertEquals(topicsOf("check", "port", "prefixes"), ["port", "prefixes"]);
+  assertEquals(
+    refusal(args({}, "check", "ports")),
+    `check: "ports" is not known: give one of ${TOPICS.join(", ")}`,
+  );
+});
+
+function topicsOf(...words: string[]): readonly string[] {
+  const command = parseCommand([...words, ...args()]);
+  return command.kind === "check" ? command.topics : [];
+}
+
+Deno.test("parseCommand() takes rules and unit, when few options or all of a run are given", () => {
+  for (
+    const [given, table, prefix4, prefix6] of [
+      [["rules"], "dotp", "198.18.0.0/15", "2001:2::/48"],
+      [["rules", "-4", "100.64.0.0/24"], "dotp", "100.64.0.0/24", "2001:2::/48"],
+      [["-6", "fd00::/64", "--table", "x", "rules"], "x", "198.18.0.0/15", "fd00::/64"],
+      [["rules", ...args({}, "-d", "example.com")], "dotp", "198.18.0.0/15", "2001:2::/48"],
+      [["unit", "--table=x"], "x", "198.18.0.0/15", "2001:2::/48"],
+      // It listens and asks nowhere.
+      [["rules", "-4", "0.0.0.0/0", "-6", "::/0"], "dotp", "0.0.0.0/0", "::/0"],
+    ] as const
+  ) {
+    const command = parseCommand(given);
+    if (!("config" in command)) throw new Error(`Cannot use ${given}: it is ${command.kind}`);
+    const { prefixes } = command.config;
+    assertEquals(
+      [command.config.table, prefixToText(prefixes[4]), prefixToText(prefixes[6])],
+      [table, prefix4, prefix6],
+    );
+  }
+  for (
+    const [given, expected] of [
+      [["rules", "-4", "198.18.0.0/31"], "--ipv4-prefix 198.18.0.0/31 is too small"],
+      [["rules", "--port", "0"], '--port "0" is not valid'],
+      [["rules", "unit"], '"unit" is one word too many for rules'],
+      [["rules", "--json"], "--json goes with the command check"],
+      [["rules", "--program", "/x"], "--program goes with the command unit"],
+      [["--program", "/x", ...args()], "--program goes with the command unit"],
+      [["manual", "-p", "53"], "--port does not go with the command manual"],
+    ] as const
+  ) assertStringIncludes(refusal([...given]), expected);
+});
+
+Deno.test("parseCommand() takes a program for the unit, when systemd takes it as it is", () => {
+  for (const program of ["/usr/local/bin/dotp", "/opt/dotp-1.0_x+y/bin/dotp", "/dotp"]) {
+    const command = parseCommand(["unit", "--program", program]);
+    assertEquals(command.kind === "unit" && command.program, program);
+  }
+  for (
+    const program of ["dotp", "/", "/a b", "/a%b", "/a$b", "/a;b", "/a'b", "/a//b", "/a\n", "/é"]
+  ) {
+    assertStringIncludes(refusal(["unit", "--program", program]), "--program");
   }
 });
 

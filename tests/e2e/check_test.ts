@@ -321,12 +321,31 @@ Deno.test("check() prints one JSON object, with --json", async () => {
   assertEquals(bad.map(({ subject }) => subject).toSorted(), ["prefix", "rules", "rules", "rules"]);
 });
 
+Deno.test("check() looks at what it is asked for and at nothing else, when there are topics", async () => {
+  const nothing = { PATH: "/nonexistent" };
+  const cases: [topics: string[], options: Options, code: number, expected: RegExp[]][] = [
+    [["prefixes"], {}, 0, [/^ok +browsers/, /^ok +no address and no route/]],
+    [["port"], {}, 0, [/^ok +\S+ port 53 is free/]],
+    [["port", "nft"], {}, 0, [/^ok +nft works/, /^ok +connec/, /^ok +connec/, /^ok +\S+ port 53/]],
+    // Whatever is broken elsewhere, and without the programs that others need.
+    [["port"], { upstream: "192.0.2.99", prefix4: "10.77.0.0/24", env: nothing }, 0, [/^ok/]],
+    [["prefixes"], { prefix4: "100.64.0.0/24" }, 1, [/^warning +browsers/, /^ok +no address/]],
+    [["nft"], { env: nothing }, 2, [/^error +nft is not there/]],
+  ];
+  for (const [topics, options, code, expected] of cases) {
+    const found = await check({ ...options, more: topics });
+    const lines = found.stdout.trimEnd().split("\n");
+    assertEquals([found.code, lines.length], [code, expected.length], found.stdout + found.stderr);
+    for (const [i, pattern] of expected.entries()) assertMatch(lines[i] ?? "", pattern);
+  }
+});
+
 Deno.test("main() ends with 2 and one line, when a command is wrong", async () => {
   for (
     const [given, expected] of [
       [["frobnicate"], /"frobnicate" is not a command.*--help/],
       [["check"], /--host is missing/],
-      [[...args({}), "now"], /"now" is one word too many for check/],
+      [[...args({}), "now"], /check: "now" is not known: give one of nft, prefixes/],
       [[...usualArgs(), "--json"], /--json goes with the command check/],
       [["completions"], /completions: .*bash, zsh, fish/],
       [["completions", "csh"], /"csh".*bash, zsh, fish/],

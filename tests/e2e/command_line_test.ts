@@ -151,6 +151,29 @@ Deno.test("main() prints to standard output and ends with 0, when asked for help
   assertMatch(stdout, /^dotp \d+\.\d+\.\d+\n$/);
 });
 
+/** Tables and prefixes of a `dotp rules`. */
+const RULES: [table: string, prefix4: string, prefix6: string][] = [
+  ["small", "100.64.0.0/30", "fd00::/64"],
+  ["large", "100.64.0.0/10", "fc00::/7"],
+];
+
+Deno.test("main() prints rules that nft takes and dotp works with, when asked for rules", async () => {
+  for (const [table, prefix4, prefix6] of RULES) {
+    const options = { "--table": table, "--ipv4-prefix": prefix4, "--ipv6-prefix": prefix6 };
+    const asked = Object.entries(options).flat();
+    const { code, stdout, stderr } = await lab().runDotp({ args: ["rules", ...asked] });
+    assertEquals([code, stderr], [0, ""]);
+    await lab().gateway.exec(["nft", "-f", "-"], stdout);
+    try {
+      const checked = await lab().runDotp({ args: ["check", "nft", ...args(options)] });
+      assertEquals([checked.code, checked.stderr], [0, ""], checked.stdout);
+      assertEquals(checked.stdout.trimEnd().split("\n").length, 3, checked.stdout);
+    } finally {
+      await lab().exec("gateway", "nft", "delete", "table", "inet", table);
+    }
+  }
+});
+
 Deno.test("main() ends with 1 and says how to mend it, when it cannot start", async () => {
   const { gateway } = lab();
   await gateway.call("holdPort", { host: Address.gateway4, port: 5353 });

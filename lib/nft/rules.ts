@@ -1,0 +1,40 @@
+/**
+ * The rules that dotp carries: rules.nft at the top of the repository, for the options given. There
+ * is no other copy: the file is part of the program, and the one that a reader opens and the tests
+ * load.
+ *
+ * Exchanged are the table, the two prefixes, and the sizes of the sets where the prefix has more fakes
+ * than the file's own; a smaller prefix keeps the size, as the kernel keeps it when the file is loaded
+ * again with a larger one.
+ *
+ * @module
+ */
+import RULES from "../../rules.nft" with { type: "text" };
+import { type Family, type Prefix, prefixToText } from "../address.ts";
+import { capacityOf } from "../nat/pool.ts";
+import { MAPPINGS_MAX } from "../nat/table.ts";
+
+/** What the file says itself, to be found in it. */
+const TABLE = /\btable inet dotp\b/g;
+const PREFIX: Readonly<Record<Family, RegExp>> = {
+  4: /^define FAKE4 = .*$/m,
+  6: /^define FAKE6 = .*$/m,
+};
+/** How many fakes its IPv4 prefix has; the sets of IPv6 hold all that dotp keeps of one IP version. */
+const SIZE4 = 131_072;
+
+/** What the rules depend on. */
+export interface RulesOptions {
+  readonly table: string;
+  readonly prefixes: Readonly<Record<Family, Prefix>>;
+}
+
+/** The text of rules.nft for these options. */
+export function rulesText({ table, prefixes }: RulesOptions): string {
+  const size4 = Math.max(SIZE4, Math.min(capacityOf(prefixes[4]), MAPPINGS_MAX));
+  return RULES
+    .replace(TABLE, `table inet ${table}`)
+    .replace(PREFIX[4], `define FAKE4 = ${prefixToText(prefixes[4])}`)
+    .replace(PREFIX[6], `define FAKE6 = ${prefixToText(prefixes[6])}`)
+    .replaceAll(new RegExp(`(?<=^\\s+size )${SIZE4}$`, "gm"), `${size4}`);
+}
