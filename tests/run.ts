@@ -1,38 +1,50 @@
 /**
- * All tests with one command: the unit tests here, then the end-to-end tests in namespaces of their
- * own, so without root. Prints what they print and closes with one line, "N passed, N failed". The
+ * All tests with one command: the unit tests here, then the end-to-end tests and those of install.sh on
+ * a machine, in namespaces of their own, so without root. Prints what they print and closes with one
+ * line, "N passed, N failed", and ", N skipped" where some were: their names say for lack of what. The
  * exit code is 0 only if some test ran and none failed. Arguments are a filter on the names of the
  * tests.
  *
  *   deno task test [FILTER]
+ *
+ * The programs that the lab needs are installed as lab/tools.ts says; where CI is set in the
+ * environment, so are those that single tests need, as a machine for tests is there for that.
  */
 
-import { namespaceCommand, runChild } from "./lab/namespace.ts";
+import { namespaceCommand } from "./lab/namespace.ts";
 import { out } from "./lab/out.ts";
-import { prepare } from "./lab/tools.ts";
+import { close, type Count, runTests } from "./lab/test_run.ts";
+import { install, prepare } from "./lab/tools.ts";
+import { run } from "./support/run.ts";
 
-interface Count {
-  passed: number;
-  failed: number;
-}
-
-/** The line that `deno test` closes with; a run without it did not get as far as testing. */
-const SUMMARY = /^(?:ok|FAILED) \| (\d+) passed.*? \| (\d+) failed/;
+/** Programs that single tests need. systemd is more than one adds to a machine in passing. */
+const WANTED = ["busybox", "dnsmasq", "fish", "groff", "man", "mandoc", "shellcheck", "zsh"];
 
 const TESTS = import.meta.dirname ?? "tests";
 
+/**
+ * Not named as a test is, since it may run only where it may change the network and mounts. Each of its
+ * tests needs those before it, so a filter takes all of them, by this name, or none.
+ */
+const MACHINE = `${TESTS}/install/machine_steps.ts`;
+const MACHINE_NAME = "install.sh and its service on a machine";
+
 async function main(): Promise<number> {
   const files = testFiles(TESTS);
-  if (!await prepare(files)) return 1;
+  if (!await prepare([...files, MACHINE])) return 1;
+  if (Deno.env.has("CI")) await install(WANTED);
   const enter = await namespaceCommand();
-  if (enter === undefined) return 1;
+  const enterMachine = await namespaceCommand("root");
+  if (enter === undefined || enterMachine === undefined) return 1;
+  await getBundler();
   const endToEnd = files.filter((file) => file.startsWith(`${TESTS}/e2e/`));
   const unit = files.filter((file) => !endToEnd.includes(file));
-  const counts = [await test([], unit), await test(enter, endToEnd)];
-  const passed = sum(counts.map((count) => count.passed));
-  const failed = sum(counts.map((count) => count.failed));
-  out(`${passed} passed, ${failed} failed`);
-  return passed > 0 && failed === 0 ? 0 : 1;
+  const filter = Deno.args.join(" ");
+  const counts = [await test([], unit, filter), await test(enter, endToEnd, filter)];
+  if (MACHINE_NAME.includes(filter)) counts.push(await test(enterMachine, [MACHINE], ""));
+  const { line, status } = close(counts);
+  out(line);
+  return status;
 }
 
 function testFiles(directory: string): string[] {
@@ -45,22 +57,15 @@ function testFiles(directory: string): string[] {
   return files.sort();
 }
 
-async function test(enter: string[], files: string[]): Promise<Count> {
-  if (files.length === 0) return { passed: 0, failed: 0 };
-  const filter = Deno.args.length > 0 ? ["--filter", Deno.args.join(" ")] : [];
-  const command = [Deno.execPath(), "test", "--allow-all", "--no-prompt", ...filter, ...files];
-  let count: Count | undefined;
-  const code = await runChild([...enter, ...command], (line) => {
-    out(line);
-    const found = line.match(SUMMARY);
-    if (found !== null) count = { passed: Number(found[1]), failed: Number(found[2]) };
-  });
-  const { passed, failed } = count ?? { passed: 0, failed: 0 };
-  return { passed, failed: code !== 0 && failed === 0 ? 1 : failed };
+/** Has Deno get what it bundles with while there is a network; without it a test says what fails. */
+async function getBundler(): Promise<void> {
+  const main = new URL("../main.ts", import.meta.url).pathname;
+  await run([Deno.execPath(), "bundle", "--quiet", main]).catch((error) => out(error.message));
 }
 
-function sum(values: number[]): number {
-  return values.reduce((total, value) => total + value, 0);
+function test(enter: string[], files: string[], filter: string): Promise<Count> {
+  const options = ["--allow-all", "--no-prompt", ...filter === "" ? [] : ["--filter", filter]];
+  return runTests([...enter, Deno.execPath(), "test", ...options, ...files]);
 }
 
 Deno.exit(await main());

@@ -6,12 +6,13 @@ import { assertEquals, assertMatch } from "@std/assert";
 import deno from "../../deno.json" with { type: "json" };
 import { hex, readFixture } from "../support/hex.ts";
 import { FAKES } from "../support/rewriting.ts";
+import { lackOf, testWith } from "../support/programs.ts";
 import { make, ROOT, run } from "./setup.ts";
 
 const NAME = `dotp-core-${deno.version}.tgz`;
 
-/** Whether there is a Node.js with npm; who has Deno from elsewhere may have none. */
-const hasNpm = await run(["npm", "--version"]).then(({ code }) => code === 0, () => false);
+/** Who has Deno from elsewhere may have none. */
+const NODE = ["node", "npm"];
 
 /** The first block of code in a text. */
 function codeBlock(text: string, language: string): string {
@@ -24,7 +25,7 @@ const directory = Deno.makeTempDirSync({ prefix: "dotp-artifacts-" });
 
 Deno.test.beforeAll(async () => {
   assertEquals((await make("npm", directory)).stderr, "");
-  if (!hasNpm) return;
+  if (lackOf(NODE) !== undefined) return;
   Deno.writeTextFileSync(`${directory}/package.json`, '{ "type": "module" }');
   const options = ["--no-audit", "--no-fund", "--no-save", "--prefer-offline", "--loglevel=error"];
   const { code, stderr } = await run(["npm", "install", ...options, `./${NAME}`], {
@@ -93,10 +94,10 @@ for (const reply of replies) {
 }
 `;
 
-Deno.test({
-  name: "the package rewrites real replies in Node.js, when npm has installed it",
-  ignore: !hasNpm,
-  fn: async () => {
+testWith(
+  NODE,
+  "the package rewrites real replies in Node.js, when npm has installed it",
+  async () => {
     const readme = Deno.readTextFileSync(`${directory}/node_modules/@dotp/core/README.md`);
     Deno.writeTextFileSync(`${directory}/example.js`, codeBlock(readme, "js"));
     const example = await run(["node", "example.js"], { cwd: directory });
@@ -115,7 +116,7 @@ Deno.test({
     );
     assertEquals(stdout.trim().split("\n"), expected);
   },
-});
+);
 
 /** Uses types that only the package's declarations have; each expected error must be one. */
 const CONSUMER = `
@@ -133,14 +134,10 @@ export const wrong: Outcome = "lost";
 parsePrefix("198.18.0.0/15", 5);
 `;
 
-Deno.test({
-  name: "the package has types, when TypeScript uses it",
-  ignore: !hasNpm,
-  fn: async () => {
-    Deno.writeTextFileSync(`${directory}/consumer.ts`, CONSUMER);
-    const { code, stderr } = await run([Deno.execPath(), "check", "--quiet", "consumer.ts"], {
-      cwd: directory,
-    });
-    assertEquals([code, stderr], [0, ""]);
-  },
+testWith(NODE, "the package has types, when TypeScript uses it", async () => {
+  Deno.writeTextFileSync(`${directory}/consumer.ts`, CONSUMER);
+  const { code, stderr } = await run([Deno.execPath(), "check", "--quiet", "consumer.ts"], {
+    cwd: directory,
+  });
+  assertEquals([code, stderr], [0, ""]);
 });

@@ -1,26 +1,17 @@
 /** Runs a task of `.tasks/` into a directory of its own, as a person would, and says how it ended. */
 
+import { type Ended, run as runProgram, type RunOptions } from "../support/run.ts";
+
 /** The directory of the repository. */
 export const ROOT = new URL("../../", import.meta.url).pathname;
 
 /** A program that any Linux has, in place of Deno's runtime: it is embedded into, never run. */
 export const STAND_IN = "/bin/true";
 
-/** How a program ended and what it printed. */
-export interface Ended {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-/** Runs a program to its end. */
-export async function run(command: string[], options: Deno.CommandOptions = {}): Promise<Ended> {
-  const [program = "", ...args] = command;
+/** Runs a program to its end, as `support/run.ts` does, without colours. */
+export function run(command: string[], options: RunOptions = {}): Promise<Ended> {
   const env = { NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1", ...options.env };
-  const child = new Deno.Command(program, { ...options, args, env, stdin: "null" });
-  const { code, stdout, stderr } = await child.output();
-  const decoder = new TextDecoder();
-  return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+  return runProgram(command, { ...options, env });
 }
 
 /** Runs `deno task NAME`, its result in `dist`. */

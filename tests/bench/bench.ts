@@ -12,10 +12,11 @@
  * what was asked. A missed goal is not a failure.
  */
 
+import { isInside, runInside } from "../lab/namespace.ts";
+import { install, prepare, widenPath } from "../lab/tools.ts";
+import { endAll, mustRun } from "../support/run.ts";
 import { OUTSTANDING } from "./dnsperf.ts";
-import { extendPath, isInside, raiseLoopback, reenter, requirePrograms } from "./lab.ts";
 import { type Blocks, type BlockSizes, hostAt, makeBlocks, writeZone } from "./names.ts";
-import { endAll } from "./process.ts";
 import { measureEcho, measureExpiry } from "./remarks.ts";
 import { disturbance, goals, memory, progress, type Row, type Section, table } from "./report.ts";
 import { say } from "./say.ts";
@@ -31,6 +32,9 @@ const USAGE = `Usage: deno task bench [--quick] [--rounds N] [--only dotp|dnsmas
   --bare         Sets alone in the kernel: no rules, no connection tracking
 
 DOTP_BIN=PROGRAM measures that program in place of main.ts.`;
+
+/** Programs needed besides those of the lab. */
+const PROGRAMS = ["dnsperf", "dnsmasq", "knotd"];
 
 /** Status after Ctrl-C, as a shell would give it. */
 const EXIT_INTERRUPTED = 130;
@@ -114,10 +118,11 @@ async function main(args: readonly string[]): Promise<number> {
     say(USAGE);
     return args.includes("--help") || args.includes("-h") ? 0 : 2;
   }
-  extendPath();
+  widenPath();
   if (!isInside()) {
-    await requirePrograms();
-    return await reenter(import.meta.url, args);
+    const script = new URL(import.meta.url).pathname;
+    if (!await prepare([script]) || !await install(PROGRAMS)) return 1;
+    return await runInside([Deno.execPath(), "run", "--quiet", "--allow-all", script, ...args]);
   }
   const directory = await Deno.makeTempDir({ prefix: "dotp-bench-" });
   const leave = () => {
@@ -137,7 +142,7 @@ async function main(args: readonly string[]): Promise<number> {
 
 async function bench(directory: string, options: Options): Promise<number> {
   const { scale, only, isBare } = options;
-  await raiseLoopback();
+  await mustRun(["ip", "link", "set", "lo", "up"]);
   say(`${await versions()}; ${navigator.hardwareConcurrency} processors; rounds: ${scale.rounds}`);
   const blocks = makeBlocks(scale.sizes);
   const workloads = makeWorkloads(blocks, scale.counts);

@@ -5,7 +5,7 @@
  * is lost says how big that buffer is, not how fast the server.
  */
 
-import { mustRun } from "./process.ts";
+import { mustRun } from "../support/run.ts";
 
 /** Queries in flight. */
 export const OUTSTANDING = 100;
@@ -40,14 +40,14 @@ export interface Load {
  */
 export async function load(port: number, file: string, queriesPerSecond?: number): Promise<Load> {
   const pace = queriesPerSecond === undefined ? [] : ["-Q", String(queriesPerSecond)];
-  const report = await mustRun([
+  const command = [
     "dnsperf",
     ...["-s", "127.0.0.1", "-p", String(port), "-d", file, "-n", "1"],
     ...["-q", String(OUTSTANDING), "-c", String(CLIENTS)],
     ...["-l", String(TIME_LIMIT_SECONDS), "-t", String(TIMEOUT_SECONDS)],
     ...pace,
-  ]);
-  return parseReport(report);
+  ];
+  return parseReport(await mustRun(command, { limitMs: 2 * TIME_LIMIT_SECONDS * 1_000 }));
 }
 
 /**

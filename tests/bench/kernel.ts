@@ -8,7 +8,7 @@
  * dnsmasq's set has the same size as dotp's: nftables picks its fastest kind of set for a stated size.
  */
 
-import { mustRun } from "./process.ts";
+import { mustRun } from "../support/run.ts";
 import type { Behaviour } from "./verify.ts";
 
 /** dotp's table. */
@@ -55,9 +55,11 @@ const DNSMASQ_RULES = `table inet bench {
 export async function resetTables(behaviour: Behaviour, isBare: boolean): Promise<void> {
   await mustRun(["nft", "flush", "ruleset"]); // The namespace's own: there is no other table in it.
   if (behaviour === "dnsmasq") {
-    await mustRun(["nft", "-f", "-"], isBare ? DNSMASQ_BARE : DNSMASQ_BARE + "\n" + DNSMASQ_RULES);
+    await mustRun(["nft", "-f", "-"], {
+      stdin: isBare ? DNSMASQ_BARE : DNSMASQ_BARE + "\n" + DNSMASQ_RULES,
+    });
   } else if (isBare) {
-    await mustRun(["nft", "-f", "-"], DOTP_BARE);
+    await mustRun(["nft", "-f", "-"], { stdin: DOTP_BARE });
   } else {
     await mustRun(["nft", "-f", RULES_FILE]);
   }

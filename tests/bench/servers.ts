@@ -7,7 +7,8 @@
 
 import { DNSMASQ_SET, DOTP_TABLE } from "./kernel.ts";
 import { CONFIGURED, type Host, ZONE } from "./names.ts";
-import { mustRun, Server } from "./process.ts";
+import { mustRun } from "../support/run.ts";
+import { Server } from "./process.ts";
 import { ask, isAnswering } from "./verify.ts";
 
 /** Ports in the bench's own network namespace. */

@@ -7,6 +7,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import type { Finding } from "../../lib/check/finding.ts";
 import { usualArgs } from "../lab/dotp.ts";
 import { Address, FAKE4, FAKE6, isFake, real4, type Script } from "../lab/lab.ts";
+import { testWith } from "../support/programs.ts";
 import { address, answer, assertOneLine, shareLab } from "./setup.ts";
 
 const NAME = "example.com";
@@ -77,6 +78,21 @@ async function whenBroken(
     await look();
   } finally {
     for (const line of undo) await run(line);
+  }
+}
+
+/** Sets a variable of the gateway's kernel, looks, and sets it back. */
+async function whenSet(
+  name: string,
+  [value, usual]: [string, string],
+  look: () => Promise<void>,
+): Promise<void> {
+  const set = (value: string) => lab().gateway.call("setSysctls", { [name]: value });
+  try {
+    await set(value);
+    await look();
+  } finally {
+    await set(usual);
   }
 }
 
@@ -170,19 +186,16 @@ Deno.test("check() names the prefix and ends with 2, when rules.nft has another 
 });
 
 Deno.test("check() says what to set, when the kernel does not forward", async () => {
-  const setting = (name: string, value: number) => `sysctl -qw ${name}=${value}`;
-  const [four, six] = ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] as const;
-  await whenBroken([[setting(four, 0)], [setting(four, 1)]], async () => {
+  await whenSet("net/ipv4/ip_forward", ["0", "1"], async () => {
     assertFound(await check(), /^error +IPv4 is not forwarded.*sysctl -w net\.ipv4\.ip_fo/, "IPv4");
   });
-  await whenBroken([[setting(six, 0)], [setting(six, 1)]], async () => {
+  await whenSet("net/ipv6/conf/all/forwarding", ["0", "1"], async () => {
     assertFound(await check(), /^warning +IPv6 is not forwarded.*conf\.all\.forwarding=1/, "IPv6");
   });
 });
 
 Deno.test("check() warns of strict reverse path filtering, when there is policy routing", async () => {
-  const strict = "sysctl -qw net.ipv4.conf.wan0.rp_filter=";
-  await whenBroken([[`${strict}1`], [`${strict}0`]], async () => {
+  await whenSet("net/ipv4/conf/wan0/rp_filter", ["1", "0"], async () => {
     assertFound(await check(), /^ok +reverse path filtering is strict on wan0, and/, "one table");
     const rule = "rule add fwmark 0x1 lookup 100";
     await whenBroken([[`ip ${rule}`], [`ip ${rule.replace("add", "del")}`]], async () => {
@@ -286,19 +299,12 @@ Deno.test("check() says what it could not see, when a program is missing", async
   assertFound(one, /^warning +could not look at addresses and routes/, "only ip is missing");
 });
 
-Deno.test("check() sees the same, when the programs are BusyBox's", async (t) => {
-  const busybox = await lab().gateway.run(["busybox", "true"]).catch(() => undefined);
-  await t.step({
-    name: "with busybox from Debian",
-    ignore: busybox?.code !== 0,
-    fn: async () => {
-      const env = { PATH: await pathOf("nft", "busybox/ip", "busybox/grep", "busybox/cat") };
-      assertFound(await check({ env }), /^ok +no address and no route/, "well");
-      const route = `ip -6 route add 2001:2:0:7::/64 via ${Address.upstream6}`;
-      await whenBroken([[route], [route.replace(" add ", " del ")]], async () => {
-        assertFound(await check({ env }), /^warning +a route to 2001:2:0:7::\/64 /, "a route");
-      });
-    },
+testWith("busybox", "check() sees the same, when the programs are BusyBox's", async () => {
+  const env = { PATH: await pathOf("nft", "busybox/ip", "busybox/grep", "busybox/cat") };
+  assertFound(await check({ env }), /^ok +no address and no route/, "well");
+  const route = `ip -6 route add 2001:2:0:7::/64 via ${Address.upstream6}`;
+  await whenBroken([[route], [route.replace(" add ", " del ")]], async () => {
+    assertFound(await check({ env }), /^warning +a route to 2001:2:0:7::\/64 /, "a route");
   });
 });
 
@@ -377,13 +383,13 @@ Deno.test("main() prints completions and the manual, when asked", async () => {
 
 Deno.test("main() warns in its log and works all the same, when something is around", async () => {
   const route = `ip route add 198.19.4.0/24 via ${Address.upstream4}`;
-  const forward = "sysctl -qw net.ipv4.ip_forward=";
-  const undo = [route.replace(" add ", " del "), `${forward}1`];
-  await whenBroken([[route, `${forward}0`], undo], async () => {
-    await using dotp = await lab().startDotp();
-    assert(await dotp.process.line(/warning.*a route to 198\.19\.4\.0\/24/) !== undefined);
-    assert(await dotp.process.line(/warning.*IPv4 is not forwarded/) !== undefined);
-    assertEquals((await lab().resolve(NAME, "A")).length, 1);
+  await whenBroken([[route], [route.replace(" add ", " del ")]], async () => {
+    await whenSet("net/ipv4/ip_forward", ["0", "1"], async () => {
+      await using dotp = await lab().startDotp();
+      assert(await dotp.process.line(/warning.*a route to 198\.19\.4\.0\/24/) !== undefined);
+      assert(await dotp.process.line(/warning.*IPv4 is not forwarded/) !== undefined);
+      assertEquals((await lab().resolve(NAME, "A")).length, 1);
+    });
   });
 });
 

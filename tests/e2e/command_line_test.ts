@@ -7,7 +7,11 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { DOTP_BIN } from "../lab/dotp.ts";
 import { Address, FAKE4, FAKE6, real4 } from "../lab/lab.ts";
+import { testUnless } from "../support/programs.ts";
 import { address, answer, assertOneLine, shareLab } from "./setup.ts";
+
+/** Why what is about permissions is not tested. */
+const BUILT = DOTP_BIN === undefined ? undefined : "a build has its permissions in it";
 
 /** Starts of dotp at once; a start takes a tenth of a second of processor time. */
 const AT_ONCE = 4;
@@ -214,11 +218,10 @@ Deno.test("main() leaves the kernel alone, when another dotp has the port", asyn
   assert(before.maps.has(fake));
 });
 
-Deno.test({
-  name: "main() ends with 1 and names the permission, when Deno withholds it",
-  // The permissions of a build are its own.
-  ignore: DOTP_BIN !== undefined,
-  fn: async () => {
+testUnless(
+  BUILT,
+  "main() ends with 1 and names the permission, when Deno withholds it",
+  async () => {
     for (const missing of ["--allow-net", "--allow-run"]) {
       const { code, stdout, stderr } = await lab().runDotp({ args: args({}), without: missing });
       assertEquals(code, 1, stderr);
@@ -226,12 +229,12 @@ Deno.test({
       assertStringIncludes(stderr, missing);
     }
   },
-});
+);
 
-Deno.test({
-  name: "main() tells a missing nft from one that Deno withholds, when few programs are granted",
-  ignore: DOTP_BIN !== undefined,
-  fn: async () => {
+testUnless(
+  BUILT,
+  "main() tells a missing nft from one that Deno withholds, when few programs are granted",
+  async () => {
     const nowhere = { PATH: "/nonexistent" };
     for (
       const [granted, env, expected] of [
@@ -244,7 +247,7 @@ Deno.test({
         args: args({}),
         without: "--allow-run",
         permissions: [granted],
-        env,
+        env: { ...env, NO_COLOR: "1" },
       });
       // Deno itself tells first what it has not found.
       const [line = ""] = stderr.split("\n").filter((each) => !each.startsWith("Info "));
@@ -252,7 +255,7 @@ Deno.test({
       assertMatch(line, expected);
     }
   },
-});
+);
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   Deno.test(`main() ends with 0 within a second, when it gets ${signal}`, async () => {

@@ -6,23 +6,31 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { lines } from "../lab/protocol.ts";
+import { signal as send, start } from "../support/run.ts";
+import { eventually, within } from "../support/waiting.ts";
 
 const DEMO = new URL("../demo.ts", import.meta.url).pathname;
 const MARK = "DOTP_DEMO_TEST";
 
-/** How long what was told to end may take. */
-const END_TIMEOUT_MS = 5_000;
+/** How long the demo may take; it takes ten seconds. */
+const DEMO_LIMIT_MS = 120_000;
 
-function startDemo(): { child: Deno.ChildProcess; mark: string } {
+/** Runs the demo to its end; `hear` gets its lines, and what sends it a signal. */
+async function runDemo(
+  hear: (line: string, mark: string, send: (signal: Deno.Signal) => void) => void,
+): Promise<{ code: number; mark: string }> {
   const mark = crypto.randomUUID();
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "--quiet", "--cached-only", "--allow-all", DEMO],
-    env: { [MARK]: mark },
-    stdin: "null",
-    stdout: "piped",
-    stderr: "null",
-  }).spawn();
-  return { child, mark };
+  const command = [Deno.execPath(), "run", "--quiet", "--cached-only", "--allow-all", DEMO];
+  const child = start(command, { env: { [MARK]: mark }, stdout: "piped", stderr: "null" });
+  const ended = (async () => {
+    for await (const line of lines(child.stdout)) hear(line, mark, (name) => send(child.pid, name));
+    return (await child.status).code;
+  })();
+  try {
+    return { code: await within("the demo's end", ended, DEMO_LIMIT_MS), mark };
+  } finally {
+    send(child.pid, "SIGKILL");
+  }
 }
 
 /** The processes of a demo that are still there. */
@@ -38,18 +46,14 @@ function processesOf(mark: string): string[] {
 }
 
 async function assertNothingLeft(mark: string): Promise<void> {
-  const deadline = performance.now() + END_TIMEOUT_MS;
-  while (processesOf(mark).length > 0 && performance.now() < deadline) {
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  assertEquals(processesOf(mark), []);
+  const none = (left: string[]) => left.length === 0;
+  await eventually("the end of all the demo's processes", () => processesOf(mark), none);
 }
 
 Deno.test("the demo ends with 0 and leaves nothing behind, when all of it happens", async () => {
-  const { child, mark } = startDemo();
   const story: string[] = [];
-  for await (const line of lines(child.stdout)) story.push(line);
-  assertEquals((await child.status).code, 0, story.join("\n"));
+  const { code, mark } = await runDemo((line) => story.push(line));
+  assertEquals(code, 0, story.join("\n"));
   assertMatch(story.at(-1) ?? "", /^All of it happened/);
   await assertNothingLeft(mark);
 });
@@ -58,14 +62,15 @@ for (
   const [signal, code] of [["SIGINT", 130], ["SIGTERM", 130], ["SIGKILL", 137]] as const
 ) {
   Deno.test(`the demo leaves nothing behind, when it gets ${signal}`, async () => {
-    const { child, mark } = startDemo();
-    for await (const line of lines(child.stdout)) {
+    let count = 0;
+    const demo = await runDemo((line, mark, send) => {
       // By now everything runs that ever will.
-      if (!line.startsWith("4.")) continue;
-      assert(processesOf(mark).length > 4);
-      child.kill(signal);
-    }
-    assertEquals((await child.status).code, code);
-    await assertNothingLeft(mark);
+      if (!line.startsWith("4.")) return;
+      count = processesOf(mark).length;
+      send(signal);
+    });
+    assert(count > 4, `${count}`);
+    assertEquals(demo.code, code);
+    await assertNothingLeft(demo.mark);
   });
 }

@@ -9,6 +9,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Address, FAKE4, FAKE6, isFake, type Lab, real4, real6, type Where } from "../lab/lab.ts";
 import { readmeFile, rulesWith, values } from "./recipes.ts";
+import { testWith } from "../support/programs.ts";
 import { address, answer, shareLab, startServers } from "./setup.ts";
 
 const NAME = "www.example.com";
@@ -80,51 +81,48 @@ Deno.test("the recipe refuses DNS over TLS and QUIC, and no other port", async (
   assertEquals((await lab().fetch(real4(2))).at, real4(2));
 });
 
-Deno.test("the recipe's resolver denies the canaries and forwards the rest, behind dotp", async (t) => {
-  const dnsmasq = await lab().gateway.run(["dnsmasq", "--version"]).catch(() => undefined);
-  await t.step({
-    name: "with dnsmasq (skipped where it is missing: apt-get install dnsmasq-base)",
-    ignore: dnsmasq?.code !== 0,
-    fn: async () => {
-      const shown = readmeFile("/etc/dnsmasq.d/dotp.conf");
-      const path = await Deno.makeTempFile();
-      await Deno.writeTextFile(path, shown.replace(/^(server=).*$/m, `$1${Address.upstream4}`));
-      await lab().exec("gateway", "ip", "link", "set", "lo", "up");
-      // In a user namespace there is no other user to become.
-      const foreground = ["--no-daemon", "--user=", "--group=", "--pid-file="];
-      const process = await lab().gateway.spawn(["dnsmasq", `--conf-file=${path}`, ...foreground]);
-      assert(await process.line(/started/) !== undefined, process.stderr.join("\n"));
-      await Deno.remove(path);
-      const [listen = "", port = ""] = ["listen-address", "port"].flatMap((key) =>
-        values(shown, key)
-      );
-      assertStringIncludes(
-        await Deno.readTextFile(new URL("../../README.md", import.meta.url)),
-        `--upstream-host ${listen} --upstream-port ${port}`,
-      );
-      const args = ["-H", Address.gateway4, "-4", FAKE4, "-6", FAKE6];
-      const upstream = ["--upstream-host", listen, "--upstream-port", port, "-d", "example.com"];
-      await using _ = await lab().startDotp({ args: [...args, ...upstream] });
-      const [, ...denied] = values(shown, "address")[0]?.split("/").slice(0, -1) ?? [];
-      assertEquals(denied[0], "use-application-dns.net");
-      const discovery = "_dns.resolver.arpa";
-      assert(denied.some((name) => discovery.endsWith(`.${name}`)));
-      for (const name of [...denied, discovery]) {
-        for (const type of ["A", "AAAA", "SVCB"]) {
-          const { message } = await lab().query(name, type);
-          assertEquals(message.rcode, "NXDOMAIN", `${name} ${type}`);
-        }
+testWith(
+  "dnsmasq",
+  "the recipe's resolver denies the canaries and forwards the rest, behind dotp",
+  async () => {
+    const shown = readmeFile("/etc/dnsmasq.d/dotp.conf");
+    const path = await Deno.makeTempFile();
+    await Deno.writeTextFile(path, shown.replace(/^(server=).*$/m, `$1${Address.upstream4}`));
+    await lab().exec("gateway", "ip", "link", "set", "lo", "up");
+    // In a user namespace there is no other user to become.
+    const foreground = ["--no-daemon", "--user=", "--group=", "--pid-file="];
+    const process = await lab().gateway.spawn(["dnsmasq", `--conf-file=${path}`, ...foreground]);
+    assert(await process.line(/started/) !== undefined, process.stderr.join("\n"));
+    await Deno.remove(path);
+    const [listen = "", port = ""] = ["listen-address", "port"].flatMap((key) =>
+      values(shown, key)
+    );
+    assertStringIncludes(
+      await Deno.readTextFile(new URL("../../README.md", import.meta.url)),
+      `--upstream-host ${listen} --upstream-port ${port}`,
+    );
+    const args = ["-H", Address.gateway4, "-4", FAKE4, "-6", FAKE6];
+    const upstream = ["--upstream-host", listen, "--upstream-port", port, "-d", "example.com"];
+    await using _ = await lab().startDotp({ args: [...args, ...upstream] });
+    const [, ...denied] = values(shown, "address")[0]?.split("/").slice(0, -1) ?? [];
+    assertEquals(denied[0], "use-application-dns.net");
+    const discovery = "_dns.resolver.arpa";
+    assert(denied.some((name) => discovery.endsWith(`.${name}`)));
+    for (const name of [...denied, discovery]) {
+      for (const type of ["A", "AAAA", "SVCB"]) {
+        const { message } = await lab().query(name, type);
+        assertEquals(message.rcode, "NXDOMAIN", `${name} ${type}`);
       }
-      const asked = lab().server.queries.length;
-      for (let i = 0; i < 2; i++) {
-        assert(isFake((await lab().resolve(NAME, "A"))[0] ?? ""));
-      }
-      assertEquals(lab().server.queries.length, asked + 1, "the second comes from the cache");
-      await process.signal("SIGTERM");
-      await process.ended;
-    },
-  });
-});
+    }
+    const asked = lab().server.queries.length;
+    for (let i = 0; i < 2; i++) {
+      assert(isFake((await lab().resolve(NAME, "A"))[0] ?? ""));
+    }
+    assertEquals(lab().server.queries.length, asked + 1, "the second comes from the cache");
+    await process.signal("SIGTERM");
+    await process.ended;
+  },
+);
 
 Deno.test("the recipe sends through the tunnel what goes to the reals, and nothing else", async (t) => {
   const config = readmeFile("/etc/wireguard/wg0.conf");
@@ -133,7 +131,7 @@ Deno.test("the recipe sends through the tunnel what goes to the reals, and nothi
   const addresses = { 4: real4(1), 6: real6(1) };
   await loadRules("mark_forwarded");
   // As strict as a distribution may have it.
-  await lab().exec("gateway", "sysctl", "-qw", "net.ipv4.conf.all.rp_filter=1");
+  await lab().gateway.call("setSysctls", { "net/ipv4/conf/all/rp_filter": "1" });
   await using _ = await lab().startDotp();
   const fakes = {
     4: (await lab().resolve(NAME, "A"))[0] ?? "",

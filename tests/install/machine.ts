@@ -2,12 +2,12 @@
  * A machine to install on for real: a root of its own at the gateway of a lab, in which install.sh
  * runs without DESTDIR, as root, with the real nft. The system's programs are the machine's own;
  * `/etc`, `/usr/local`, `/run`, `/tmp` and `/root` are not. Needs network and mount namespaces that
- * may be changed: machine_test.ts sees to that.
+ * may be changed: tests/run.ts sees to that.
  */
 
 import { CHECKOUT, tree } from "./staging.ts";
 import { Lab, type LabQueryOptions } from "../lab/lab.ts";
-import type { Ended } from "../lab/protocol.ts";
+import { type Ended, mustRun } from "../support/run.ts";
 import { startServers } from "../e2e/setup.ts";
 
 /** What of the checkout is not copied. */
@@ -59,11 +59,11 @@ export class Machine implements AsyncDisposable {
   /** Makes a lab with a machine as its gateway; the table of rules.nft is not loaded there yet. */
   static async create(): Promise<Machine> {
     const root = await Deno.makeTempDir({ prefix: "dotp-machine-" });
-    await runHere(["sh", "-c", MAKE_ROOT, "sh", root, Deno.execPath(), await denoDirectory()]);
-    await runHere(["mkdir", `${root}${SOURCES}`]);
+    await mustRun(["sh", "-c", MAKE_ROOT, "sh", root, Deno.execPath(), await denoDirectory()]);
+    await mustRun(["mkdir", `${root}${SOURCES}`]);
     for await (const { name } of Deno.readDir(CHECKOUT)) {
       if (!NOT_COPIED.has(name)) {
-        await runHere(["cp", "-R", `${CHECKOUT}/${name}`, `${root}${SOURCES}`]);
+        await mustRun(["cp", "-R", `${CHECKOUT}/${name}`, `${root}${SOURCES}`]);
       }
     }
     const lab = await Lab.create();
@@ -132,18 +132,11 @@ export class Machine implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.lab[Symbol.asyncDispose]();
     // The mounts go with the namespace; the directory is empty but for them.
-    await runHere(["umount", "--lazy", this.root]);
+    await mustRun(["umount", "--lazy", this.root]);
     await Deno.remove(this.root);
   }
 }
 
 async function denoDirectory(): Promise<string> {
-  const { stdout } = await new Deno.Command(Deno.execPath(), { args: ["info", "--json"] }).output();
-  const { denoDir } = JSON.parse(new TextDecoder().decode(stdout));
-  return denoDir;
-}
-
-async function runHere([program = "", ...args]: string[]): Promise<void> {
-  const { success, stderr } = await new Deno.Command(program, { args }).output();
-  if (!success) throw new Error(`${program}: ${new TextDecoder().decode(stderr).trim()}`);
+  return JSON.parse(await mustRun([Deno.execPath(), "info", "--json"])).denoDir;
 }

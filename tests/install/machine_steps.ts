@@ -1,6 +1,8 @@
 /**
- * What happens to a machine on which install.sh is run, one step after the other. Not found by
- * `deno test` itself: machine_test.ts runs it where it may change the network and mounts.
+ * What happens to a machine on which install.sh is run, one step after the other, and the service as
+ * systemd would start it. Not found by `deno test` itself: tests/run.ts runs it in namespaces of its own.
+ * Root enters plain ones, so that the service gets a user of its own; in the user namespace of
+ * everybody else there is one user only.
  */
 
 import {
@@ -13,6 +15,8 @@ import {
 import { Address, isFake, real4, real6 } from "../lab/lab.ts";
 import type { Process } from "../lab/host.ts";
 import { address, answer } from "../e2e/setup.ts";
+import { testWith } from "../support/programs.ts";
+import { within } from "../support/waiting.ts";
 import { DENO, Machine, type MachineOptions } from "./machine.ts";
 import { PAGES, Path } from "./staging.ts";
 import { Unit, variablesOf } from "./unit.ts";
@@ -226,7 +230,6 @@ Deno.test("the man page and the completions are those of the installed dotp", as
 
 Deno.test("the service works, as a user with two capabilities", async () => {
   service = await Service.start();
-  assertEquals(await service.notified, "READY=1");
   const status = machine.lab.exec("gateway", "cat", `/proc/${service.process.pid}/status`);
   for (const set of ["CapPrm", "CapEff", "CapBnd", "CapAmb"]) {
     assertMatch(await status, new RegExp(`^${set}:\\s+${CAPABILITIES}$`, "m"));
@@ -241,6 +244,10 @@ Deno.test("the service works, as a user with two capabilities", async () => {
   const { maps } = await machine.lab.mappings();
   assertEquals(maps.get(four.fake), real4(7));
   assertEquals(maps.get(six.fake), real6(7));
+});
+
+testWith("systemd-notify", "the service tells systemd that it is ready", async () => {
+  assertEquals(await within("word to systemd", service.notified), "READY=1");
 });
 
 Deno.test("the line for machines without systemd starts the same", async () => {

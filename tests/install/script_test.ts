@@ -1,34 +1,32 @@
 /** install.sh as a text: what shellcheck says, which shells take it, and how it stands a pipe. */
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { ADDRESSES, Path, SCRIPT, shells, Staging, which } from "./staging.ts";
+import { testWith } from "../support/programs.ts";
+import { run } from "../support/run.ts";
+import { ADDRESSES, Path, SCRIPT, Staging } from "./staging.ts";
 
-const shellcheck = which("shellcheck");
+/** The shells that the script is run with. */
+const SHELLS = [["sh"], ["dash"], ["bash", "--posix"], ["busybox", "ash"]] as const;
 
-Deno.test({
-  name: shellcheck === undefined
-    ? "shellcheck has nothing to say (skipped: apt-get install shellcheck)"
-    : "shellcheck has nothing to say",
-  ignore: shellcheck === undefined,
-  fn: async () => {
-    // Braces around every variable, and functions in conditions: taste, and on purpose.
-    const exclude = "SC2250,SC2310,SC2311,SC2312";
-    for (const args of [["-s", "sh"], ["-s", "sh", "-o", "all", "-e", exclude]]) {
-      const { stdout } = await new Deno.Command(shellcheck ?? "", { args: [...args, SCRIPT] })
-        .output();
-      assertEquals(new TextDecoder().decode(stdout), "");
-    }
-  },
+testWith("shellcheck", "shellcheck has nothing to say", async () => {
+  // Braces around every variable, and functions in conditions: taste, and on purpose.
+  const exclude = "SC2250,SC2310,SC2311,SC2312";
+  for (const args of [["-s", "sh"], ["-s", "sh", "-o", "all", "-e", exclude]]) {
+    const { code, stdout, stderr } = await run(["shellcheck", ...args, SCRIPT]);
+    assertEquals([code, stdout, stderr], [0, "", ""]);
+  }
 });
 
-for (const shell of shells()) {
-  Deno.test(`${shell.join(" ")} installs, upgrades and removes`, async () => {
+for (const shell of SHELLS) {
+  testWith(shell[0], `${shell.join(" ")} installs, upgrades and removes`, async () => {
     using staging = new Staging();
-    await staging.install([...ADDRESSES, "-4", "10.64.0.0/14", "-d", "example.com"], { shell });
+    await staging.install([...ADDRESSES, "-4", "10.64.0.0/14", "-d", "example.com"], {
+      shell: [...shell],
+    });
     const first = staging.tree();
-    await staging.install([], { shell });
+    await staging.install([], { shell: [...shell] });
     assertEquals(staging.tree(), first);
-    const { code } = await staging.run(["--purge"], { shell });
+    const { code } = await staging.run(["--purge"], { shell: [...shell] });
     assertEquals(code, 0);
     assertEquals(staging.tree(), {});
   });

@@ -4,17 +4,11 @@
  */
 
 import { dirname } from "node:path";
+import { type Ended, run } from "../support/run.ts";
 
 /** The script under test, and what lies beside it. */
 export const CHECKOUT = new URL("../../", import.meta.url).pathname.replace(/\/$/, "");
 export const SCRIPT = `${CHECKOUT}/install.sh`;
-
-/** How a run of a program ended. */
-export interface Ended {
-  code: number;
-  stdout: string;
-  stderr: string;
-}
 
 /** How to run install.sh. */
 export interface RunOptions {
@@ -75,11 +69,10 @@ export class Staging implements Disposable {
   }
 
   /** Runs install.sh. */
-  async run(args: string[] = [], options: RunOptions = {}): Promise<Ended> {
+  run(args: string[] = [], options: RunOptions = {}): Promise<Ended> {
     const { shell = ["sh"], script = SCRIPT, input } = options;
-    const [program = "", ...before] = shell;
-    const child = new Deno.Command(program, {
-      args: input === undefined ? [...before, script, ...args] : [...before, "-s", "--", ...args],
+    const command = [...shell, ...input === undefined ? [script] : ["-s", "--"], ...args];
+    return run(command, {
       clearEnv: true,
       env: {
         PATH: `${this.root}/bin:/usr/sbin:/usr/bin:/sbin:/bin`,
@@ -88,18 +81,8 @@ export class Staging implements Disposable {
         DESTDIR: this.destination,
         ...options.env,
       },
-      stdin: input === undefined ? "null" : "piped",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
-    if (input !== undefined) {
-      const writer = child.stdin.getWriter();
-      await writer.write(new TextEncoder().encode(input)).catch(ignore);
-      await writer.close().catch(ignore);
-    }
-    const { code, stdout, stderr } = await child.output();
-    const decoder = new TextDecoder();
-    return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+      ...input !== undefined && { stdin: input },
+    });
   }
 
   /** Runs install.sh, which must succeed, with the stand-in for a program. */
@@ -163,23 +146,3 @@ export function tree(directory: string, below = ""): Record<string, string> {
 function byName(a: Deno.DirEntry, b: Deno.DirEntry): number {
   return a.name < b.name ? -1 : 1;
 }
-
-/** The path of a program of this machine; undefined where it has none. */
-export function which(program: string): string | undefined {
-  const directories = ["/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
-  return directories.map((directory) => `${directory}/${program}`).find((path) => {
-    try {
-      return Deno.statSync(path).isFile;
-    } catch {
-      return false;
-    }
-  });
-}
-
-/** The shells of this machine that the script is run with. */
-export function shells(): string[][] {
-  const known = [["sh"], ["dash"], ["bash", "--posix"], ["busybox", "ash"]];
-  return known.filter(([program = ""]) => which(program) !== undefined);
-}
-
-function ignore(): void {}

@@ -1,19 +1,15 @@
 /** The systemd unit: what systemd says of it, and what it must say whatever systemd thinks. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { ADDRESSES, Path, Staging, which } from "./staging.ts";
+import { testWith } from "../support/programs.ts";
+import { run } from "../support/run.ts";
+import { ADDRESSES, Path, Staging } from "./staging.ts";
 import { Unit, variablesOf } from "./unit.ts";
 
 /** The score that the unit must have; the lower, the better. */
 const EXPOSURE_MAX = 2.0;
 
-const analyze = which("systemd-analyze");
-
-function testSystemd(name: string, fn: () => Promise<void>): void {
-  const isThere = analyze !== undefined;
-  const hint = isThere ? "" : " (skipped: apt-get install systemd)";
-  Deno.test({ name: `${name}${hint}`, ignore: !isThere, fn });
-}
+const ANALYZE = "systemd-analyze";
 
 /** Writes the unit to where systemd-analyze finds what it starts; returns its path. */
 async function unitFile(staging: Staging): Promise<string> {
@@ -26,20 +22,17 @@ async function unitFile(staging: Staging): Promise<string> {
 }
 
 async function systemdAnalyze(...args: string[]): Promise<{ code: number; said: string }> {
-  const { code, stdout, stderr } = await new Deno.Command(analyze ?? "", {
-    args: ["--no-pager", ...args],
-    env: { LC_ALL: "C", NO_COLOR: "1", SYSTEMD_COLORS: "0" },
-  }).output();
-  const decoder = new TextDecoder();
-  return { code, said: decoder.decode(stdout) + decoder.decode(stderr) };
+  const env = { LC_ALL: "C", NO_COLOR: "1", SYSTEMD_COLORS: "0" };
+  const { code, stdout, stderr } = await run([ANALYZE, "--no-pager", ...args], { env });
+  return { code, said: stdout + stderr };
 }
 
-testSystemd("systemd-analyze verify has nothing to say of the unit", async () => {
+testWith(ANALYZE, "systemd-analyze verify has nothing to say of the unit", async () => {
   using staging = new Staging();
   assertEquals(await systemdAnalyze("verify", await unitFile(staging)), { code: 0, said: "" });
 });
 
-testSystemd(`systemd-analyze security rates the unit ${EXPOSURE_MAX} or better`, async () => {
+testWith(ANALYZE, `systemd-analyze security rates the unit ${EXPOSURE_MAX} or better`, async () => {
   using staging = new Staging();
   const { said } = await systemdAnalyze("security", "--offline=true", await unitFile(staging));
   const [, score = "none"] = /Overall exposure level for dotp\.service: ([\d.]+)/.exec(said) ?? [];

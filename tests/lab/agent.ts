@@ -10,8 +10,8 @@
 import { exchange, fetchPage, holdPort, visit } from "./agent_client.ts";
 import { Servers } from "./agent_server.ts";
 import { killOthers, otherProcesses, OWN_NAMESPACE } from "./processes.ts";
+import { run, start } from "../support/run.ts";
 import {
-  type Ended,
   type Env,
   lines,
   type Operations,
@@ -37,7 +37,7 @@ async function main(): Promise<void> {
   const servers = new Servers((query) => say({ event: "query", query }));
   const handlers: Handlers = {
     setSysctls,
-    run,
+    run: ({ command, ...options }) => run(command, options),
     spawn,
     signal: ({ pid, signal }) => resolved(() => (Deno.kill(pid, signal), null)),
     processes: () => Promise.resolve(otherProcesses()),
@@ -78,24 +78,10 @@ async function setSysctls(values: Record<string, string>): Promise<null> {
   return null;
 }
 
-async function run(
-  { command, stdin, env }: { command: string[]; stdin?: string; env?: Env },
-): Promise<Ended> {
-  const child = start(command, stdin === undefined ? "null" : "piped", env);
-  if (stdin !== undefined) {
-    const writer = child.stdin.getWriter();
-    await writer.write(new TextEncoder().encode(stdin));
-    await writer.close();
-  }
-  const { code, signal, stdout, stderr } = await child.output();
-  const decoder = new TextDecoder();
-  return { code, signal, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
-}
-
 function spawn(
-  { key, command, env }: { key: number; command: string[]; env?: Env },
+  { key, command, env }: { key: number; command: string[]; env: Env },
 ): Promise<{ pid: number }> {
-  const child = start(command, "null", env);
+  const child = start(command, { env, stdout: "piped", stderr: "piped" });
   void watch(key, child);
   return Promise.resolve({ pid: child.pid });
 }
@@ -104,13 +90,8 @@ async function watch(key: number, child: Deno.ChildProcess): Promise<void> {
   async function tell(stream: "stdout" | "stderr"): Promise<void> {
     for await (const line of lines(child[stream])) say({ event: "line", key, stream, line });
   }
-  const [{ code, signal }] = await Promise.all([child.status, tell("stdout"), tell("stderr")]);
-  say({ event: "exit", key, code, signal });
-}
-
-function start(command: string[], stdin: "null" | "piped", env: Env = {}): Deno.ChildProcess {
-  const [program = "", ...args] = command;
-  return new Deno.Command(program, { args, env, stdin, stdout: "piped", stderr: "piped" }).spawn();
+  const [{ code }] = await Promise.all([child.status, tell("stdout"), tell("stderr")]);
+  say({ event: "exit", key, code });
 }
 
 function resolved<T>(make: () => T): Promise<T> {

@@ -7,7 +7,8 @@
 import { dirname } from "node:path";
 import { Address, FAKE4, FAKE6 } from "./addresses.ts";
 import type { Host, Process } from "./host.ts";
-import type { Ended, Env } from "./protocol.ts";
+import type { Ended } from "../support/run.ts";
+import type { Env } from "./protocol.ts";
 
 /** The build that is tested in place of main.ts, an absolute path. */
 export const DOTP_BIN = Deno.env.get("DOTP_BIN");

@@ -4,9 +4,10 @@
  * tells when that is done.
  */
 
+import { type Ended, RUN_LIMIT_MS, start } from "../support/run.ts";
+import { WAIT_MS, within } from "../support/waiting.ts";
 import {
   type Datagram,
-  type Ended,
   type Env,
   lines,
   type Operations,
@@ -18,6 +19,9 @@ import type { Where } from "./addresses.ts";
 
 /** How long an agent may take to clean up before it is killed. */
 const CLOSE_TIMEOUT_MS = 3_000;
+
+/** How long an agent may take for an answer: each operation has a limit of its own below this. */
+const CALL_LIMIT_MS = RUN_LIMIT_MS + WAIT_MS;
 
 /** One network namespace. */
 export class Host {
@@ -36,12 +40,8 @@ export class Host {
   static async start(name: Where): Promise<Host> {
     const agent = new URL("agent.ts", import.meta.url).pathname;
     const deno = [Deno.execPath(), "run", "--quiet", "--cached-only", "--allow-all", agent];
-    const child = new Deno.Command("unshare", {
-      args: ["--net", ...deno, Deno.readLinkSync("/proc/self/ns/net")],
-      stdin: "piped",
-      stdout: "piped",
-      stderr: "inherit",
-    }).spawn();
+    const command = ["unshare", "--net", ...deno, Deno.readLinkSync("/proc/self/ns/net")];
+    const child = start(command, { stdin: "piped", stdout: "piped", stderr: "inherit" });
     const host = new Host(name, child);
     await host.call("processes", null);
     return host;
@@ -69,7 +69,8 @@ export class Host {
     answer.catch(ignore);
     const request: Request = { id, operation, params };
     await this.#writer.write(new TextEncoder().encode(`${JSON.stringify(request)}\n`));
-    return await answer as Operations[Name]["result"];
+    const result = await within(`${this.name}: ${operation}`, answer, CALL_LIMIT_MS);
+    return result as Operations[Name]["result"];
   }
 
   /** Runs a command to its end, whatever that is. */
@@ -108,7 +109,11 @@ export class Host {
   }
 
   /** Waits until the upstream on this host has got this many queries in all. */
-  async queriesReach(count: number): Promise<void> {
+  queriesReach(count: number): Promise<void> {
+    return within(`${count} queries to ${this.name}`, this.#queriesReach(count));
+  }
+
+  async #queriesReach(count: number): Promise<void> {
     while (this.queries.length < count) {
       await new Promise<void>((resolve) => this.#queryWaiters.add(resolve));
     }
@@ -127,7 +132,7 @@ export class Host {
     for await (const line of lines(this.#agent.stdout)) this.#hear(JSON.parse(line));
     for (const { failed } of this.#waiting.values()) failed(new Error(`${this.name}: agent ended`));
     this.#waiting.clear();
-    for (const process of this.#processes.values()) process.end(-1, null);
+    for (const process of this.#processes.values()) process.end(-1);
     this.#processes.clear();
   }
 
@@ -148,7 +153,7 @@ export class Host {
     } else if (said.event === "line") {
       this.#processes.get(said.key)?.hear(said.stream, said.line);
     } else {
-      this.#processes.get(said.key)?.end(said.code, said.signal);
+      this.#processes.get(said.key)?.end(said.code);
       this.#processes.delete(said.key);
     }
   }
@@ -159,21 +164,30 @@ export class Process {
   readonly command: string[];
   readonly stdout: string[] = [];
   readonly stderr: string[] = [];
-  readonly ended: Promise<Ended>;
   pid = 0;
+  readonly #ended = Promise.withResolvers<Ended>();
   #host: Host;
-  #resolve: (ended: Ended) => void = ignore;
   #wake: (() => void)[] = [];
   #isOver = false;
 
   constructor(host: Host, command: string[]) {
     this.#host = host;
     this.command = command;
-    this.ended = new Promise((resolve) => this.#resolve = resolve);
+  }
+
+  /** How it ends, from now on within the time that a wait may take. */
+  get ended(): Promise<Ended> {
+    return within(`the end of ${this.command.join(" ")}`, this.#ended.promise);
   }
 
   /** Waits for a line, already there or still to come; undefined if the process ends without it. */
-  async line(pattern: RegExp, stream: "stdout" | "stderr" = "stderr"): Promise<string | undefined> {
+  line(pattern: RegExp, stream: "stdout" | "stderr" = "stderr"): Promise<string | undefined> {
+    return within(`${pattern} on ${stream}`, this.#line(pattern, stream)).catch((error) => {
+      throw new Error(`${error.message}; ${this.command.join(" ")}: ${this[stream].join("\n")}`);
+    });
+  }
+
+  async #line(pattern: RegExp, stream: "stdout" | "stderr"): Promise<string | undefined> {
     for (let seen = 0;; seen++) {
       while (seen >= this[stream].length) {
         if (this.#isOver) return undefined;
@@ -194,10 +208,10 @@ export class Process {
     for (const wake of this.#wake.splice(0)) wake();
   }
 
-  end(code: number, signal: string | null): void {
+  end(code: number): void {
     this.#isOver = true;
     const [stdout, stderr] = [this.stdout, this.stderr].map((lines) => lines.join("\n"));
-    this.#resolve({ code, signal, stdout: stdout ?? "", stderr: stderr ?? "" });
+    this.#ended.resolve({ code, stdout: stdout ?? "", stderr: stderr ?? "" });
     for (const wake of this.#wake.splice(0)) wake();
   }
 }

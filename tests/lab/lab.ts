@@ -20,7 +20,9 @@ import {
 import { decode, encodeQuery, type Message, type QueryOptions } from "./dns.ts";
 import { Dotp, type DotpOptions, runDotp } from "./dotp.ts";
 import { Host } from "./host.ts";
-import type { Datagram, Ended, Fetched, Script } from "./protocol.ts";
+import type { Ended } from "../support/run.ts";
+import { eventually } from "../support/waiting.ts";
+import type { Datagram, Fetched, Script } from "./protocol.ts";
 
 export * from "./addresses.ts";
 export type { Message } from "./dns.ts";
@@ -30,12 +32,8 @@ export type { Reply, ResourceRecord, Script } from "./protocol.ts";
 /** The file under test. */
 const RULES = new URL("../../rules.nft", import.meta.url).pathname;
 
-/** How often something that sends no event is looked at again. */
-const POLL_INTERVAL_MS = 20;
-
 const QUERY_TIMEOUT_MS = 8_000;
 const FETCH_TIMEOUT_MS = 4_000;
-const UNTIL_TIMEOUT_MS = 10_000;
 
 /** Counts the refusals that come to a host, and the packets that arrive addressed to a fake. */
 const WATCH = `table inet watch {
@@ -219,19 +217,13 @@ export class Lab implements AsyncDisposable {
   }
 
   /** Waits until what is looked at again and again holds, and returns it. */
-  async until<T>(
+  until<T>(
     what: string,
     look: () => Promise<T>,
     holds: (seen: T) => boolean,
-    timeoutMs = UNTIL_TIMEOUT_MS,
+    timeoutMs?: number,
   ): Promise<T> {
-    const deadline = performance.now() + timeoutMs;
-    while (true) {
-      const seen = await look();
-      if (holds(seen)) return seen;
-      if (performance.now() > deadline) throw new Error(`Waited in vain for ${what}`);
-      await new Promise((resolve) => setTimeout(resolve, POLL_INTERVAL_MS));
-    }
+    return eventually(what, look, holds, timeoutMs);
   }
 
   /** Waits until the gateway's sets and maps are as they should be. */

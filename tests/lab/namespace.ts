@@ -4,6 +4,7 @@
  * input: when the outer one dies, however, the input ends and the inner one gives up.
  */
 
+import { run, start } from "../support/run.ts";
 import { err } from "./out.ts";
 import { lines } from "./protocol.ts";
 
@@ -18,12 +19,18 @@ export function isInside(): boolean {
   return Deno.env.get(INSIDE) === String(Deno.ppid);
 }
 
-/** Returns the command that enters new namespaces; where none may, says why: undefined. */
-export async function namespaceCommand(): Promise<string[] | undefined> {
+/**
+ * Returns the command that enters new namespaces; where none may, says why: undefined. Root has the
+ * choice: with a user namespace as everybody else, where there is one user only, or without it.
+ */
+export async function namespaceCommand(
+  preferred: "user" | "root" = "user",
+): Promise<string[] | undefined> {
   const user = ["unshare", "--user", "--map-root-user", "--net", "--mount"];
+  const root = ["unshare", "--net", "--mount"];
+  if (Deno.uid() === 0 && preferred === "root" && await tryLink(root) === undefined) return root;
   const refused = await tryLink(user);
   if (refused === undefined) return user;
-  const root = ["unshare", "--net", "--mount"];
   if (Deno.uid() === 0 && await tryLink(root) === undefined) return root;
   err(
     `Cannot make a user namespace: ${refused}. Run this as root, or allow it: ${await remedy()}`,
@@ -42,14 +49,12 @@ export async function runChild(
   command: string[],
   hear?: (line: string) => void,
 ): Promise<number> {
-  const [program = "", ...args] = command;
-  const child = new Deno.Command(program, {
-    args,
+  const child = start(command, {
     env: { [INSIDE]: String(Deno.pid), DENO_NO_UPDATE_CHECK: "1", ...hear && { NO_COLOR: "1" } },
     stdin: "piped",
     stdout: hear ? "piped" : "inherit",
     stderr: "inherit",
-  }).spawn();
+  });
   const pass = SIGNALS.map((signal) => ({ signal, listener: () => child.kill(signal) }));
   for (const { signal, listener } of pass) Deno.addSignalListener(signal, listener);
   if (hear) { for await (const line of lines(child.stdout)) hear(line); }
@@ -70,10 +75,8 @@ export function interrupted(): Promise<void> {
 }
 
 async function tryLink(enter: string[]): Promise<string | undefined> {
-  const [program = "", ...args] = [...enter, "ip", "link", "set", "lo", "up"];
-  const output = await new Deno.Command(program, { args, stdin: "null" }).output();
-  if (output.success) return undefined;
-  return new TextDecoder().decode(output.stderr).trim().split("\n")[0] ?? "";
+  const { code, stderr } = await run([...enter, "ip", "link", "set", "lo", "up"]);
+  return code === 0 ? undefined : stderr.trim().split("\n")[0] ?? "";
 }
 
 async function remedy(): Promise<string> {

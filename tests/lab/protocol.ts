@@ -5,6 +5,8 @@
  * exits. Only types and the line framing live here. Octets travel as hex.
  */
 
+import type { Ended } from "../support/run.ts";
+
 /** An address and a UDP or TCP port. */
 export interface Endpoint {
   host: string;
@@ -86,14 +88,6 @@ export interface Visit extends Fetched {
   address?: string;
 }
 
-/** How a command ended. */
-export interface Ended {
-  code: number;
-  signal: string | null;
-  stdout: string;
-  stderr: string;
-}
-
 /** A process in a namespace. */
 export interface ProcessInfo {
   pid: number;
@@ -104,7 +98,7 @@ export interface ProcessInfo {
 export interface Operations {
   setSysctls: { params: Record<string, string>; result: null };
   run: { params: { command: string[]; stdin?: string; env?: Env }; result: Ended };
-  spawn: { params: { key: number; command: string[]; env?: Env }; result: { pid: number } };
+  spawn: { params: { key: number; command: string[]; env: Env }; result: { pid: number } };
   signal: { params: { pid: number; signal: Deno.Signal }; result: null };
   processes: { params: null; result: ProcessInfo[] };
   exchange: {
@@ -137,7 +131,7 @@ export type Said =
   | { id: number; result: unknown }
   | { id: number; error: string }
   | { event: "line"; key: number; stream: "stdout" | "stderr"; line: string }
-  | { event: "exit"; key: number; code: number; signal: string | null }
+  | { event: "exit"; key: number; code: number }
   | { event: "query"; query: SeenQuery };
 
 /** Splits a stream of octets into lines; a last line without a line feed counts. */

@@ -1,24 +1,22 @@
 /**
- * The programs of the machine that the lab uses. Where some are missing, root gets them from
+ * The programs of the machine that tests and demo use. Where some are missing, root gets them from
  * Debian's packages without further ado; everybody else gets the one line to run. Nothing else is
  * installed.
  */
 
+import { hasProgram, packageOf, widePath } from "../support/programs.ts";
+import { run } from "../support/run.ts";
 import { err, out } from "./out.ts";
 
-/** Each program and the Debian package that it is in. */
-const PACKAGES: Record<string, string> = {
-  nft: "nftables",
-  ip: "iproute2",
-  conntrack: "conntrack",
-  unshare: "util-linux",
-};
+/** What the lab cannot do without. */
+const NEEDED = ["nft", "ip", "conntrack", "unshare"];
+
+/** How long apt-get, or Deno when it gets modules, may take over a slow network. */
+const NETWORK_LIMIT_MS = 300_000;
 
 /** Puts the directories of the system's tools on the PATH, where only root has them on Debian. */
 export function widenPath(): void {
-  const path = (Deno.env.get("PATH") ?? "").split(":");
-  const system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].filter((dir) => !path.includes(dir));
-  Deno.env.set("PATH", [...path, ...system].join(":"));
+  Deno.env.set("PATH", widePath());
 }
 
 /**
@@ -26,59 +24,51 @@ export function widenPath(): void {
  * it. Tells whether all is there.
  */
 export async function prepare(scripts: string[] = []): Promise<boolean> {
-  if (!await ensureTools()) return false;
+  widenPath();
+  if (!await install(NEEDED)) return false;
   const modules = ["../../main.ts", "agent.ts"].map((module) =>
     new URL(module, import.meta.url).pathname
   );
-  const args = ["cache", "--quiet", ...modules, ...scripts];
-  const { success, stderr } = await new Deno.Command(Deno.execPath(), { args }).output();
-  if (!success) err(new TextDecoder().decode(stderr).trim());
-  return success;
+  const cache = [Deno.execPath(), "cache", "--quiet", ...modules, ...scripts];
+  const { code, stderr } = await run(cache, { limitMs: NETWORK_LIMIT_MS });
+  if (code !== 0) err(stderr.trim());
+  return code === 0;
 }
 
-/** Makes sure that the programs are there; tells whether they are. */
-export async function ensureTools(): Promise<boolean> {
-  widenPath();
-  const packages = missingPackages();
+/** Makes sure that programs are there; tells whether they are, and says what would bring them. */
+export async function install(programs: readonly string[]): Promise<boolean> {
+  const packages = missingPackages(programs);
   if (packages.length === 0) return true;
   if (Deno.uid() !== 0) {
     err(`Run this first: sudo apt-get install -y ${packages.join(" ")}`);
     return false;
   }
   out(`Installing ${packages.join(", ")} ...`);
-  const install = ["install", "-y", "-qq", "--no-install-recommends", ...packages];
-  let problem = await aptGet(install);
+  const command = ["install", "-y", "-qq", "--no-install-recommends", ...packages];
+  let problem = await aptGet(command);
   if (problem !== undefined) {
     await aptGet(["update", "-qq"]);
-    problem = await aptGet(install);
+    problem = await aptGet(command);
   }
-  const left = missingPackages();
+  const left = missingPackages(programs);
   if (left.length > 0) err(`Cannot install ${left.join(", ")}: ${problem ?? "programs missing"}`);
   return left.length === 0;
 }
 
-function missingPackages(): string[] {
-  const missing = Object.entries(PACKAGES).filter(([program]) => !isThere(program));
-  return missing.map(([, name]) => name);
+function missingPackages(programs: readonly string[]): string[] {
+  return [...new Set(programs.filter((program) => !hasProgram(program)).map(packageOf))];
 }
 
-function isThere(program: string): boolean {
-  return (Deno.env.get("PATH") ?? "").split(":").some((directory) => {
-    try {
-      return Deno.statSync(`${directory}/${program}`).isFile;
-    } catch {
-      return false;
-    }
-  });
-}
-
+/** Runs apt-get; tells the problem where there is one. */
 async function aptGet(args: string[]): Promise<string | undefined> {
+  // In this runlevel Debian starts no server that it installs.
+  const env = { DEBIAN_FRONTEND: "noninteractive", RUNLEVEL: "1" };
   try {
-    const env = { DEBIAN_FRONTEND: "noninteractive" };
-    const output = await new Deno.Command("apt-get", { args, env, stdin: "null" }).output();
-    if (output.success) return undefined;
-    return new TextDecoder().decode(output.stderr).trim().split("\n").at(-1) ?? "apt-get failed";
+    const options = { env, limitMs: NETWORK_LIMIT_MS };
+    const { code, stderr } = await run(["apt-get", ...args], options);
+    if (code === 0) return undefined;
+    return stderr.trim().split("\n").at(-1) ?? "apt-get failed";
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return (error as Error).message;
   }
 }

@@ -7,11 +7,12 @@
 
 import { addressToText } from "../../lib/address.ts";
 import { DOTP_TABLE, RULES_FILE } from "../bench/kernel.ts";
-import { mustRun, run, signal, sleep } from "../bench/process.ts";
+import { sleep } from "../bench/process.ts";
 import type { Running } from "../bench/servers.ts";
 import { treeOf } from "../bench/usage.ts";
 import type { Load } from "./load.ts";
 import type { NftMode, NftStub } from "../support/nft_stub.ts";
+import { mustRun, run, signal } from "../support/run.ts";
 import type { Fault } from "./schedule.ts";
 import type { Subject, Windows } from "./windows.ts";
 

@@ -10,7 +10,7 @@
  */
 
 import { RULES_FILE } from "../bench/kernel.ts";
-import { endAll, mustRun, sleep } from "../bench/process.ts";
+import { sleep } from "../bench/process.ts";
 import { Port, type Running, startDotp } from "../bench/servers.ts";
 import { residentOf } from "../bench/usage.ts";
 import { interrupted, isInside, runInside } from "../lab/namespace.ts";
@@ -22,6 +22,7 @@ import { Faults, TERMS } from "./faults.ts";
 import { Load } from "./load.ts";
 import { NAT_TTL_S, PREFIX4, PREFIX6 } from "./messages.ts";
 import { NftStub } from "../support/nft_stub.ts";
+import { endAll, mustRun } from "../support/run.ts";
 import { type Fault, FAULTS, plan } from "./schedule.ts";
 import { minimaOf, type Point, slopeOf } from "./slope.ts";
 import { Tally } from "./tally.ts";
@@ -110,7 +111,7 @@ async function inside(minutes: number): Promise<number> {
 }
 
 async function soak(minutes: number, directory: string): Promise<number> {
-  for (const line of NETWORK) await mustRun(line.split(" ") as [string, ...string[]]);
+  for (const line of NETWORK) await mustRun(line.split(" "));
   await mustRun(["nft", "-f", RULES_FILE]);
   const stub = await NftStub.make(directory);
   const setSilent = await startFarSide();
