@@ -146,6 +146,13 @@ Deno.test("no file needs itself, when all imports are followed", () => {
   for (const { path } of SOURCES) visit(path, []);
 });
 
+Deno.test("tests start programs in one place, which sets them a limit, when all are searched", () => {
+  const speakers = filesIn("tests").filter((path) =>
+    /\bnew Deno\.Command\b/.test(withoutComments(Deno.readTextFileSync(new URL(path, ROOT))))
+  );
+  assertEquals(speakers, ["tests/support/run.ts"]);
+});
+
 Deno.test("nothing that is shipped uses what is for tests, when all imports are followed", () => {
   for (const { path, imports } of SOURCES) {
     const others = imports.filter((to) => /fast-check|dns-packet|assert|^tests\//.test(to));

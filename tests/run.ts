@@ -14,11 +14,8 @@
 import { namespaceCommand } from "./lab/namespace.ts";
 import { out } from "./lab/out.ts";
 import { close, type Count, runTests } from "./lab/test_run.ts";
-import { install, prepare } from "./lab/tools.ts";
+import { install, prepare, WANTED } from "./lab/tools.ts";
 import { run } from "./support/run.ts";
-
-/** Programs that single tests need. systemd is more than one adds to a machine in passing. */
-const WANTED = ["busybox", "dnsmasq", "fish", "groff", "man", "mandoc", "shellcheck", "zsh"];
 
 const TESTS = import.meta.dirname ?? "tests";
 

@@ -2,6 +2,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { parse } from "@std/yaml";
 import deno from "../../deno.json" with { type: "json" };
+import { NEEDED, WANTED } from "../lab/tools.ts";
+import { packageOf } from "../support/programs.ts";
 import { ROOT } from "./setup.ts";
 
 interface Job {
@@ -53,6 +55,16 @@ Deno.test("release.yml tests before it builds and tries out what it has built, w
   ].map((step) => steps.findIndex((text) => step.test(text)));
   assert(places.every((place) => place >= 0), `${places}`);
   assertEquals(places, places.toSorted((a, b) => a - b));
+});
+
+Deno.test("both workflows install what the tests need, when they are read", () => {
+  for (const name of ["ci", "release"]) {
+    const { jobs } = readWorkflow(name).workflow;
+    const steps = Object.values(jobs).flatMap(({ steps }) => steps.map(({ run = "" }) => run));
+    const [, list = ""] = /apt-get install -y -qq ([^]*)/.exec(steps.join("\n")) ?? [];
+    const packages = list.split("\n", 1)[0]?.split(" ").toSorted();
+    assertEquals(packages, [...NEEDED, ...WANTED].map(packageOf).toSorted(), name);
+  }
 });
 
 Deno.test("release.yml uses the Deno of ci.yml and tasks that exist, when it is read", () => {

@@ -34,6 +34,7 @@ import {
 import { Libc } from "../../lib/io/direct/libc.ts";
 import { NetlinkSocket, type Transacted } from "../../lib/io/direct/netlink.ts";
 import { defined } from "../support/defined.ts";
+import { mustRun } from "../support/run.ts";
 
 const TABLE = "netlink_test";
 
@@ -48,24 +49,8 @@ table inet ${TABLE} {
 
 const libc = Libc.open();
 
-async function run(program: string, args: string[], input = ""): Promise<string> {
-  const child = new Deno.Command(program, {
-    args,
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const writer = child.stdin.getWriter();
-  await writer.write(new TextEncoder().encode(input));
-  await writer.close();
-  const { success, stdout, stderr } = await child.output();
-  const text = (octets: Uint8Array) => new TextDecoder().decode(octets);
-  assert(success, `${program} ${args.join(" ")}: ${text(stderr)}`);
-  return text(stdout);
-}
-
 function nft(script: string): Promise<string> {
-  return run("nft", ["-f", "-"], script);
+  return mustRun(["nft", "-f", "-"], { stdin: script });
 }
 
 /** Runs a test with a table and a socket of its own. */
@@ -143,7 +128,7 @@ Deno.test(
       ])),
       { kind: "done" },
     );
-    const listed = await run("nft", ["list", "table", "inet", TABLE]);
+    const listed = await mustRun(["nft", "list", "table", "inet", TABLE]);
     for (
       const part of [
         /198\.18\.0\.1 expires \S+ : 192\.0\.2\.1/,
@@ -159,7 +144,7 @@ Deno.test(
       ])),
       { kind: "done" },
     );
-    const after = await run("nft", ["list", "table", "inet", TABLE]);
+    const after = await mustRun(["nft", "list", "table", "inet", TABLE]);
     assert(!/198\.18\.0\.1 /.test(after) && /198\.18\.0\.2 /.test(after), after);
   }),
 );
@@ -382,20 +367,17 @@ async function talk(source: string, destination: string, ports: readonly number[
 Deno.test(
   "conntrack forgets one connection and tells of it, when its identity is deleted",
   withTable(async (socket) => {
-    await run(
-      "ip",
-      ["-batch", "-"],
-      [
-        "link add nl0 type veth peer name nl1",
-        "link set nl0 up",
-        "link set nl1 up",
-        "link set lo up",
-        "addr add 192.0.2.1/24 dev nl0",
-        "addr add 2001:db8::1/64 dev nl0 nodad",
-        "route add 198.18.0.0/15 dev nl0",
-        "route add 2001:2::/48 dev nl0",
-      ].join("\n"),
-    );
+    const lines = [
+      "link add nl0 type veth peer name nl1",
+      "link set nl0 up",
+      "link set nl1 up",
+      "link set lo up",
+      "addr add 192.0.2.1/24 dev nl0",
+      "addr add 2001:db8::1/64 dev nl0 nodad",
+      "route add 198.18.0.0/15 dev nl0",
+      "route add 2001:2::/48 dev nl0",
+    ];
+    await mustRun(["ip", "-batch", "-"], { stdin: lines.join("\n") });
     await nft(`table inet ${TABLE} { chain output { type nat hook output priority -100
       ip daddr 198.18.0.1 dnat ip to 192.0.2.1
       ip6 daddr 2001:2::1 dnat ip6 to 2001:db8::1
@@ -432,7 +414,7 @@ Deno.test(
       }
     } finally {
       events.close();
-      await run("ip", ["link", "delete", "nl0"]);
+      await mustRun(["ip", "link", "delete", "nl0"]);
     }
   }),
 );

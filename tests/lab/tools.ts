@@ -8,8 +8,11 @@ import { hasProgram, packageOf, widePath } from "../support/programs.ts";
 import { run } from "../support/run.ts";
 import { err, out } from "./out.ts";
 
+/** Programs that single tests need. systemd is more than one adds to a machine in passing. */
+export const WANTED = ["busybox", "dnsmasq", "fish", "groff", "man", "mandoc", "shellcheck", "zsh"];
+
 /** What the lab cannot do without. */
-const NEEDED = ["nft", "ip", "conntrack", "unshare"];
+export const NEEDED = ["nft", "ip", "conntrack", "unshare"];
 
 /** How long apt-get, or Deno when it gets modules, may take over a slow network. */
 const NETWORK_LIMIT_MS = 300_000;

@@ -8,6 +8,7 @@ import {
   Poll,
   PollLayout,
 } from "../../../lib/io/direct/libc.ts";
+import { run } from "../../support/run.ts";
 
 const libc = Libc.open();
 
@@ -64,14 +65,11 @@ Deno.test("poll() and pollAwaited() end, when an event is raised", async () => {
 async function runWith(permissions: readonly string[], code: string): Promise<string> {
   const module = new URL("../../../lib/io/direct/libc.ts", import.meta.url).href;
   const source = `import { Libc, nativeBuffer } from ${JSON.stringify(module)};\n${code}`;
-  const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: [
-      ...["run", "--no-prompt", "--no-check", "--quiet", ...permissions],
-      `data:application/typescript,${encodeURIComponent(source)}`,
-    ],
-    env: { NO_COLOR: "1" },
-  }).output();
-  return new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+  const options = ["--no-prompt", "--no-check", "--quiet", ...permissions];
+  const url = `data:application/typescript,${encodeURIComponent(source)}`;
+  const env = { NO_COLOR: "1" };
+  const { stdout, stderr } = await run([Deno.execPath(), "run", ...options, url], { env });
+  return stdout + stderr;
 }
 
 const USE = `const libc = Libc.open();
