@@ -74,7 +74,7 @@ async function run(config: Config): Promise<number> {
   Deno.addSignalListener("SIGTERM", stopped.resolve);
   const server = await serve(config);
   if (isChild) detach(config);
-  await tellSystemd();
+  void tellSystemd();
   const looking = new AbortController();
   const looked = warnOfSurroundings(config, looking.signal);
   await stopped.promise;

@@ -13,12 +13,12 @@ import { routeArgs } from "../check/network.ts";
 import type { Surroundings } from "../check/surroundings.ts";
 import type { Config } from "../config.ts";
 import { FAMILIES } from "../nft/script.ts";
-import { leaveToRun, startProblem } from "./runtime/process.ts";
+import { leaveToRun, runProgram } from "./runtime/process.ts";
 
 /** How long a program may take before it is ended. */
 const PROGRAM_TIMEOUT_MS = 3_000;
-/** Octets of a program's output that are read; it stops one that does not end. */
-const OUTPUT_OCTETS_MAX = 4 * 1024 * 1024;
+/** Characters of a program's output that are kept; it stops one that prints without end. */
+const OUTPUT_MAX = 4 * 1024 * 1024;
 /** Characters of a complaint that are kept. */
 const COMPLAINT_LENGTH_MAX = 200;
 
@@ -54,27 +54,16 @@ export async function capture(
     return { problem: `Deno does not let dotp run ${program}: add it to --allow-run` };
   }
   try {
-    const child = new Deno.Command(program, {
-      args: [...args],
-      env: { LC_ALL: "C" },
-      stdin: "null",
-      stdout: "piped",
-      stderr: "piped",
-      signal: AbortSignal.any([signal, AbortSignal.timeout(PROGRAM_TIMEOUT_MS)]),
-    }).spawn();
-    const [stdout, stderr, { success }] = await Promise.all([
-      readSome(child.stdout),
-      readSome(child.stderr),
-      child.status,
-    ]);
+    const limits = { signal, outputMax: OUTPUT_MAX };
+    const ended = await runProgram(program, args, "", PROGRAM_TIMEOUT_MS, limits);
+    const { success, stdout, stderr } = ended;
     if (success || (mayFail && stdout !== "")) return { text: stdout };
     const [complaint = ""] = stderr.trim().split("\n");
     const why = complaint.slice(0, COMPLAINT_LENGTH_MAX) || "no answer";
     return { problem: `${program} fails: ${why}` };
   } catch (error) {
-    return error instanceof Deno.errors.NotFound
-      ? missing
-      : { problem: startProblem(program, error) };
+    const { message, cause } = error as Error;
+    return cause instanceof Deno.errors.NotFound ? missing : { problem: message };
   }
 }
 
@@ -82,14 +71,4 @@ export async function capture(
 function joined(all: readonly Seen[]): Seen {
   const problem = all.find((seen) => "problem" in seen);
   return problem ?? { text: all.map((seen) => "text" in seen ? seen.text : "").join("") };
-}
-
-/** Reads a stream to its end and keeps its beginning. */
-async function readSome(stream: ReadableStream<Uint8Array>): Promise<string> {
-  const decoder = new TextDecoder();
-  let text = "";
-  for await (const chunk of stream) {
-    if (text.length < OUTPUT_OCTETS_MAX) text += decoder.decode(chunk, { stream: true });
-  }
-  return text;
 }

@@ -8,7 +8,7 @@ import type { Finding } from "../../lib/check/finding.ts";
 import { usualArgs } from "../lab/dotp.ts";
 import { Address, FAKE4, FAKE6, isFake, real4, type Script } from "../lab/lab.ts";
 import { testWith } from "../support/programs.ts";
-import { address, answer, assertOneLine, shareLab } from "./setup.ts";
+import { address, answer, assertOneLine, pathOf, shareLab } from "./setup.ts";
 
 const NAME = "example.com";
 
@@ -237,7 +237,7 @@ Deno.test("check() says by whom, when the port is taken", async () => {
   await lab().gateway.call("holdPort", { host: Address.gateway4, port: 5300 });
   const taken = await check({ port: "5300" });
   assertFound(taken, /^error +192\.0\.2\.1 port 5300 is taken by deno, process \d+: end it/, "it");
-  const blind = await check({ port: "5300", env: { PATH: await pathOf("nft", "ip", "grep") } });
+  const blind = await check({ port: "5300", env: { PATH: await pathOf(["nft", "ip", "grep"]) } });
   assertFound(blind, /^error +192\.0\.2\.1 port 5300 is taken: ss is not there/, "without ss");
   const elsewhere = await check({ host: "192.0.2.99" });
   assertFound(elsewhere, /^error +--host 192\.0\.2\.99: it is no address of this machine/, "where");
@@ -281,7 +281,7 @@ Deno.test("check() ends with 2 and says what it lacks, when nft or a permission 
   const port = "5454";
   const noRights = await check({ port, before: unprivileged });
   assertFound(noRights, /^error +nft is not permitted: run dotp as root or/, "no rights");
-  const noNft = await check({ env: { PATH: await pathOf("ip", "grep") } });
+  const noNft = await check({ env: { PATH: await pathOf(["ip", "grep"]) } });
   assertFound(noNft, /^error +nft is not there: install it/, "no nft");
   // A build has its permissions in it.
   if (Deno.env.has("DOTP_BIN")) return;
@@ -292,15 +292,15 @@ Deno.test("check() ends with 2 and says what it lacks, when nft or a permission 
 });
 
 Deno.test("check() says what it could not see, when a program is missing", async () => {
-  const blind = await check({ env: { PATH: await pathOf("nft") } });
+  const blind = await check({ env: { PATH: await pathOf(["nft"]) } });
   assertFound(blind, /^warning +could not look at addresses and routes: ip is not there/, "ip");
   assertMatch(blind.stdout, /^warning +could not look at the kernel's settings: grep is not/m);
-  const one = await check({ env: { PATH: await pathOf("nft", "grep") } });
+  const one = await check({ env: { PATH: await pathOf(["nft", "grep"]) } });
   assertFound(one, /^warning +could not look at addresses and routes/, "only ip is missing");
 });
 
 testWith("busybox", "check() sees the same, when the programs are BusyBox's", async () => {
-  const env = { PATH: await pathOf("nft", "busybox/ip", "busybox/grep", "busybox/cat") };
+  const env = { PATH: await pathOf(["nft", "busybox/ip", "busybox/grep", "busybox/cat"]) };
   assertFound(await check({ env }), /^ok +no address and no route/, "well");
   const route = `ip -6 route add 2001:2:0:7::/64 via ${Address.upstream6}`;
   await whenBroken([[route], [route.replace(" add ", " del ")]], async () => {
@@ -394,29 +394,10 @@ Deno.test("main() warns in its log and works all the same, when something is aro
 });
 
 Deno.test("main() says nothing of what it cannot see, when a program is missing", async () => {
-  await using dotp = await lab().startDotp({ env: { PATH: await pathOf("nft") } });
+  await using dotp = await lab().startDotp({ env: { PATH: await pathOf(["nft"]) } });
   assertEquals((await lab().resolve(NAME, "A")).length, 1);
   await dotp.stop();
   assert(!dotp.log.some((line) => /could not look|not there/.test(line)), dotp.log.join("\n"));
-});
-
-/** A directory with only these programs, `busybox/NAME` for BusyBox's. */
-async function pathOf(...programs: string[]): Promise<string> {
-  const directory = await Deno.makeTempDir();
-  made.push(directory);
-  // A build that needs Deno finds it here, and its env by its path.
-  await Deno.symlink(Deno.execPath(), `${directory}/deno`);
-  for (const program of programs) {
-    const [name = "", box] = program.split("/").toReversed();
-    const target = await lab().exec("gateway", "sh", "-c", `command -v ${box ?? name}`);
-    await Deno.symlink(target.trim(), `${directory}/${name}`);
-  }
-  return directory;
-}
-
-const made: string[] = [];
-Deno.test.afterAll(async () => {
-  for (const directory of made) await Deno.remove(directory, { recursive: true });
 });
 
 /** Ends what runs in the gateway. */

@@ -5,6 +5,7 @@
 
 import { assertEquals } from "@std/assert";
 import { Lab, type Reply, type ResourceRecord } from "../lab/lab.ts";
+import { mustRun } from "../support/run.ts";
 
 /** Makes a lab before the first test of the file and removes it after the last. */
 export function shareLab(prepare: (lab: Lab) => Promise<void> = startServers): () => Lab {
@@ -46,3 +47,28 @@ export function assertOneLine(stdout: string, stderr: string): void {
   assertEquals(stdout, "");
   assertEquals(stderr.trimEnd().split("\n").length, 1, stderr);
 }
+
+/** A directory with only these programs, `busybox/NAME` for BusyBox's, and scripts in place of others. */
+export async function pathOf(
+  programs: readonly string[],
+  scripts: Readonly<Record<string, string>> = {},
+): Promise<string> {
+  const directory = await Deno.makeTempDir();
+  made.push(directory);
+  // A build that needs Deno finds it here, and its env by its path.
+  await Deno.symlink(Deno.execPath(), `${directory}/deno`);
+  for (const program of programs) {
+    const [name = "", box] = program.split("/").toReversed();
+    const target = await mustRun(["sh", "-c", `command -v ${box ?? name}`]);
+    await Deno.symlink(target.trim(), `${directory}/${name}`);
+  }
+  for (const [name, script] of Object.entries(scripts)) {
+    await Deno.writeTextFile(`${directory}/${name}`, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  }
+  return directory;
+}
+
+const made: string[] = [];
+Deno.test.afterAll(async () => {
+  for (const directory of made.splice(0)) await Deno.remove(directory, { recursive: true });
+});

@@ -10,6 +10,7 @@
  */
 import type { Config } from "../../config.ts";
 import { StartError } from "../preflight.ts";
+import { startProblem } from "./process.ts";
 
 /** The argument that tells a child that it is one; it is not in the table of options. */
 const CHILD_ARGUMENT = "--daemon-child";
@@ -30,16 +31,9 @@ export function readRole(args: readonly string[]): { isChild: boolean; args: rea
 export async function startChild(
   program: string,
   args: readonly string[],
-  { pidFile }: Config,
+  { pidFile }: Pick<Config, "pidFile">,
 ): Promise<number> {
-  const [self, ...flags] = await ownCommand(program, pidFile);
-  const child = new Deno.Command(self, {
-    args: [...flags, ...args, CHILD_ARGUMENT],
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-    detached: true,
-  }).spawn();
+  const child = spawn(await ownCommand(program, pidFile), args);
   const complaints = passOn(child.stderr);
   if (await isReady(child.stdout)) return 0;
   const { code } = await child.status;
@@ -107,6 +101,22 @@ async function denoFlags(pidFile: string | undefined): Promise<string[]> {
     if (state === "granted") flags.push(`--allow-write=${pidFile}`);
   }
   return flags;
+}
+
+/** @throws {StartError} where there is no such program any more, or none that runs here */
+function spawn([self, ...flags]: readonly [string, ...string[]], args: readonly string[]) {
+  const command = new Deno.Command(self, {
+    args: [...flags, ...args, CHILD_ARGUMENT],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+    detached: true,
+  });
+  try {
+    return command.spawn();
+  } catch (error) {
+    throw new StartError(`--daemonize: ${startProblem(self, error)}`, { cause: error });
+  }
 }
 
 async function isReady(stdout: ReadableStream<Uint8Array>): Promise<boolean> {

@@ -51,38 +51,52 @@ export interface Finished {
   readonly stderr: string;
 }
 
+/** What else may bound a run. */
+export interface RunLimits {
+  /** Ends the program. */
+  readonly signal?: AbortSignal;
+  /** Characters of each output that are kept; whatever follows is read and dropped. */
+  readonly outputMax?: number;
+}
+
 /**
  * Runs a program to its end.
  *
  * @param input its standard input; the empty string for none
- * @throws {Error} where it cannot be started or hangs; the message begins with its name
+ * @throws {Error} where it cannot be started, hangs or is aborted; the message begins with its name
  */
 export async function runProgram(
   name: string,
   args: readonly string[],
   input: string,
   timeoutMs: number,
+  { signal, outputMax = Infinity }: RunLimits = {},
 ): Promise<Finished> {
+  signal?.throwIfAborted();
   const child = spawn(name, args, input !== "");
-  const hung = Promise.withResolvers<never>();
-  const timer = setTimeout(() => {
+  const given = Promise.withResolvers<never>();
+  // Without waiting for its output, as what it has started may hold the pipes.
+  const giveUp = (why: string) => {
     end(child);
-    // Without waiting for its output, as what it has started may hold the pipes.
-    hung.reject(new Error(`${name} hung and was ended`));
-  }, timeoutMs);
+    given.reject(new Error(`${name} ${why} and was ended`));
+  };
+  const timer = setTimeout(() => giveUp("hung"), timeoutMs);
+  const abort = () => giveUp("was not waited for");
+  signal?.addEventListener("abort", abort);
   running.add(child);
   try {
     const finished = Promise.all([
       child.status,
-      new Response(child.stdout).text(),
-      new Response(child.stderr).text(),
+      read(child.stdout, outputMax),
+      read(child.stderr, outputMax),
       input === "" ? undefined : write(child, input),
     ]);
-    const [status, stdout, stderr] = await Promise.race([finished, hung.promise]);
+    const [status, stdout, stderr] = await Promise.race([finished, given.promise]);
     return { success: status.success, stdout, stderr };
   } finally {
     running.delete(child);
     clearTimeout(timer);
+    signal?.removeEventListener("abort", abort);
   }
 }
 
@@ -107,6 +121,17 @@ function spawn(name: string, args: readonly string[], hasInput: boolean): Deno.C
   } catch (error) {
     throw new Error(startProblem(name, error), { cause: error });
   }
+}
+
+/** Reads a stream to its end. */
+async function read(stream: ReadableStream<Uint8Array>, max: number): Promise<string> {
+  if (max === Infinity) return await new Response(stream).text();
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const chunk of stream) {
+    if (text.length < max) text += decoder.decode(chunk, { stream: true });
+  }
+  return text.slice(0, max);
 }
 
 /** Gives a process its input; one that ends early does not read all of it. */

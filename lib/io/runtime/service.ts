@@ -8,23 +8,26 @@
  * @module
  */
 import { log } from "./log.ts";
+import { runProgram } from "./process.ts";
 
 const VARIABLE = "NOTIFY_SOCKET";
 
-/** Says that dotp is ready, where systemd waits for it. */
+/** How long systemd-notify may take; it waits until systemd has read what it sends. */
+const TIMEOUT_MS = 10_000;
+
+/**
+ * Says that dotp is ready, where systemd waits for it. Nobody needs to wait for that: what goes wrong is
+ * in the log.
+ */
 export async function tellSystemd(): Promise<void> {
   const { state } = await Deno.permissions.query({ name: "env", variable: VARIABLE });
   if (state !== "granted" || Deno.env.get(VARIABLE) === undefined) return;
-  try {
-    const { success } = await new Deno.Command("systemd-notify", {
-      args: ["--ready"],
-      stdin: "null",
-      stdout: "null",
-      stderr: "inherit",
-    }).spawn().status;
-    if (!success) log.warning("systemd-notify failed: systemd does not hear that dotp is ready");
-  } catch (error) {
-    const { message } = error as Error;
+  const failed = (message: string) =>
     log.warning("Cannot tell systemd that dotp is ready: {message}", { message });
+  try {
+    const { success, stderr } = await runProgram("systemd-notify", ["--ready"], "", TIMEOUT_MS);
+    if (!success) failed(stderr.trim() || "systemd-notify failed");
+  } catch (error) {
+    failed((error as Error).message);
   }
 }
