@@ -8,7 +8,7 @@ import { hasProgram, packageOf, widePath } from "../support/programs.ts";
 import { run } from "../support/run.ts";
 import { err, out } from "./out.ts";
 
-/** Programs that single tests need. systemd is more than one adds to a machine in passing. */
+/** Programs that single tests need; systemd and compilers are more than one installs in passing. */
 export const WANTED = ["busybox", "dnsmasq", "fish", "groff", "man", "mandoc", "shellcheck", "zsh"];
 
 /** What the lab cannot do without. */

@@ -4,11 +4,13 @@
  * what. Nothing is installed here: lab/tools.ts does that, by these names.
  */
 
-/** Debian's package of each program, where it is not called the same. */
+/** Debian's packages with each program, where it is not called the same. */
 const PACKAGES: Readonly<Record<string, string>> = {
   "nft": "nftables",
   "ip": "iproute2",
   "unshare": "util-linux",
+  "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
+  "cc": "gcc libc6-dev",
   "dnsmasq": "dnsmasq-base",
   "groff": "groff-base",
   "knotd": "knot",

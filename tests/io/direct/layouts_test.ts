@@ -16,6 +16,8 @@ import {
 } from "../../../lib/io/direct/layouts.ts";
 import { Errno, Poll, PollLayout, Socket } from "../../../lib/io/direct/libc.ts";
 import { hex } from "../../support/hex.ts";
+import { testWith } from "../../support/programs.ts";
+import { run } from "../../support/run.ts";
 
 const HEADERS = ["poll.h", "errno.h", "stddef.h", "sys/socket.h", "netinet/in.h", "sys/uio.h"];
 
@@ -82,33 +84,15 @@ const PROGRAM = [
   "int main(void) { return 0; }",
 ].join("\n");
 
-/** What a compiler says of the program; undefined where there is no such compiler. */
-async function compile(compiler: string): Promise<string | undefined> {
-  const command = new Deno.Command(compiler, {
-    args: ["-x", "c", "-std=c11", "-fsyntax-only", "-"],
-    stdin: "piped",
-    stderr: "piped",
-  });
-  let child;
-  try {
-    child = command.spawn();
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-  const writer = child.stdin.getWriter();
-  await writer.write(new TextEncoder().encode(PROGRAM));
-  await writer.close();
-  return new TextDecoder().decode((await child.output()).stderr);
-}
-
 for (const compiler of ["cc", "aarch64-linux-gnu-gcc"]) {
-  const isMissing = await compile(compiler) === undefined;
-  Deno.test({
-    name: `layouts are those of ${compiler}, when each constant is asserted`,
-    ignore: isMissing,
-    fn: async () => assertEquals(await compile(compiler), ""),
-  });
+  testWith(
+    compiler,
+    `layouts are those of ${compiler}, when each constant is asserted`,
+    async () => {
+      const command = [compiler, "-x", "c", "-std=c11", "-fsyntax-only", "-"];
+      assertEquals((await run(command, { stdin: PROGRAM })).stderr, "");
+    },
+  );
 }
 
 Deno.test("writeSocketAddress() writes what bind(2) takes, when an address is of either IP version", () => {
