@@ -70,6 +70,8 @@ export interface Config {
   readonly privateReals: PrivateReals;
   /** Name of the nft table in family inet. */
   readonly table: string;
+  /** Absolute path of the rules that make the table, or undefined. */
+  readonly rulesFile: string | undefined;
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
   readonly daemonize: boolean;
@@ -87,7 +89,8 @@ export class UsageError extends Error {
  *
  * @throws {UsageError}
  */
-export function checkTogether({ listen, upstream, prefixes, pidFile, daemonize }: Config): void {
+export function checkTogether(config: Config): void {
+  const { listen, upstream, prefixes, rulesFile, pidFile, daemonize } = config;
   const upstreamText = addressToText(upstream.host.bytes);
   if (isUnspecified(upstream.host)) {
     throw new UsageError(`--upstream-host ${upstreamText}: it must be the address of one server`);
@@ -105,10 +108,12 @@ export function checkTogether({ listen, upstream, prefixes, pidFile, daemonize }
       throw new UsageError(`--${name} ${text}: it lies in the prefix of the fake addresses`);
     }
   }
-  if (pidFile === undefined) return;
-  if (!daemonize) throw new UsageError("--pid-file goes with --daemonize: give both or none");
-  if (!pidFile.startsWith("/")) {
-    throw new UsageError(`--pid-file ${quote(pidFile)}: give an absolute path`);
+  if (pidFile !== undefined && !daemonize) {
+    throw new UsageError("--pid-file goes with --daemonize: give both or none");
+  }
+  for (const [name, path] of [["rules-file", rulesFile], ["pid-file", pidFile]] as const) {
+    if (path === undefined || path.startsWith("/")) continue;
+    throw new UsageError(`--${name} ${quote(path)}: give an absolute path`);
   }
 }
 

@@ -39,8 +39,20 @@ interface Reached {
   readonly expressions: readonly Json[];
 }
 
-/** What nft's complaint means for an admin. */
-export function nftProblem(table: string, message: string): Finding {
+/** What nft says where the table, or one of its sets, is not there. */
+export const MISSING = "No such file or directory";
+
+/** Whether that is its complaint. */
+export function isMissing(message: string): boolean {
+  return message.includes(MISSING);
+}
+
+/**
+ * What nft's complaint means for an admin.
+ *
+ * @param rulesFile what makes the table
+ */
+export function nftProblem(table: string, message: string, rulesFile = "rules.nft"): Finding {
   if (/^nft is not there/.test(message)) {
     const advice = "install it (apt-get install nftables) or add it to PATH";
     return error("nft", "nft is not there", advice);
@@ -51,8 +63,8 @@ export function nftProblem(table: string, message: string): Finding {
   if (/not permitted|Permission denied/.test(message)) {
     return error("nft", "nft is not permitted", "run dotp as root or with CAP_NET_ADMIN");
   }
-  if (/No such file or directory/.test(message)) {
-    return error("table", `table inet ${table} is missing`, "load it with: nft -f rules.nft");
+  if (isMissing(message)) {
+    return error("table", `table inet ${table} is missing`, `load it with: nft -f ${rulesFile}`);
   }
   const what = `nft does not work with table inet ${table}: ${message}`;
   return error("nft", what, `look at it with: nft list table inet ${table}`);

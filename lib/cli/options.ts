@@ -136,6 +136,11 @@ export const OPTIONS: readonly Option[] = [
   },
   { name: "table", value: "NAME", defaultValue: "dotp", help: "nft table, of family inet" },
   {
+    name: "rules-file",
+    value: "PATH",
+    help: "rules.nft, to be loaded whenever the table is missing",
+  },
+  {
     name: "log-level",
     value: "LEVEL",
     defaultValue: "info",

@@ -298,6 +298,7 @@ function toConfig(values: Map<string, string[]>): Config {
     poolFull: toChoice("pool-full", valueOf("pool-full"), POOL_FULL),
     privateReals: toChoice("private-reals", valueOf("private-reals"), PRIVATE_REALS),
     table: toTable(valueOf("table")),
+    rulesFile: values.get("rules-file")?.[0],
     logLevel: toChoice("log-level", valueOf("log-level"), LOG_LEVELS),
     logFormat: toChoice("log-format", valueOf("log-format"), LOG_FORMATS),
     daemonize: values.has("daemonize"),

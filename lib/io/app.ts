@@ -53,7 +53,7 @@ export interface Server {
  */
 export async function serve(config: Config): Promise<Server> {
   await checkPermissions(config);
-  const nft = new NftProgram(config.table);
+  const nft = new NftProgram(config.table, config.rulesFile);
   try {
     await checkTable(config, nft);
     const nat = await makeNat(config, nft);

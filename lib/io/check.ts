@@ -69,7 +69,8 @@ export async function check(
 
 /** Whether nft works, and what it says of the table. */
 async function checkNft(config: Config): Promise<Finding[]> {
-  const { table } = config;
+  const { table, rulesFile } = config;
+  // Without the rules, as a check loads nothing.
   const nft = new NftProgram(table);
   try {
     const listed = await nft.listTable();
@@ -79,7 +80,7 @@ async function checkNft(config: Config): Promise<Finding[]> {
     const written = ok("nft", `nft works, and dotp may write to the sets of table inet ${table}`);
     return [refused ?? written, ...judgeRules(config, listed)];
   } catch (error) {
-    return [nftProblem(table, (error as Error).message)];
+    return [nftProblem(table, (error as Error).message, rulesFile)];
   } finally {
     nft.close();
   }

@@ -51,16 +51,29 @@ function withheld(flag: string): StartError {
  * @throws {StartError}
  */
 export async function checkTable(config: Config, nft: NftProgram): Promise<void> {
-  const refused = await writeProblem(config, nft);
+  let refused = await writeProblem(config, nft);
+  if (refused?.subject === "table" && config.rulesFile !== undefined) {
+    refused = await loadTable(config, nft);
+  }
   if (refused === undefined) return;
   let wrong: Finding | undefined;
   try {
     wrong = judgeSets(config, await nft.listTable());
   } catch (error) {
-    const finding = nftProblem(config.table, (error as Error).message);
+    const finding = nftProblem(config.table, (error as Error).message, config.rulesFile);
     throw new StartError(findingToText(finding), { cause: error });
   }
   throw new StartError(findingToText(wrong ?? refused));
+}
+
+/** Loads the table; what keeps dotp from writing then, or undefined. */
+async function loadTable(config: Config, nft: NftProgram): Promise<Finding | undefined> {
+  try {
+    await nft.loadRules();
+  } catch (error) {
+    throw new StartError((error as Error).message, { cause: error });
+  }
+  return await writeProblem(config, nft);
 }
 
 /**
@@ -71,7 +84,9 @@ export async function checkTable(config: Config, nft: NftProgram): Promise<void>
 export async function writeProblem(config: Config, nft: NftProgram): Promise<Finding | undefined> {
   const unused = FAMILIES.map((family) => config.prefixes[family].bytes);
   const result = await nft.run(probeScript(config.table, unused), unused.length);
-  return result.kind === "done" ? undefined : nftProblem(config.table, result.message);
+  return result.kind === "done"
+    ? undefined
+    : nftProblem(config.table, result.message, config.rulesFile);
 }
 
 /** Logs where the table's rules do not use its sets; for a table of few elements. */

@@ -53,13 +53,14 @@ Deno.test("parseCommand() fills in what is usual, when only what is required is 
     "198.18.0.0/15",
     "2001:2::/48",
   ]);
-  const { domains, natTtl, table, logLevel, logFormat, daemonize, pidFile } = config;
+  const { domains, natTtl, table, rulesFile, logLevel, logFormat, daemonize, pidFile } = config;
   assertEquals(
-    { domains, natTtl, table, logLevel, logFormat, daemonize, pidFile },
+    { domains, natTtl, table, rulesFile, logLevel, logFormat, daemonize, pidFile },
     {
       domains: [],
       natTtl: 120,
       table: "dotp",
+      rulesFile: undefined,
       logLevel: "info",
       logFormat: "text",
       daemonize: false,
@@ -91,6 +92,7 @@ const VALID:
     [["--table", "_"], ({ table }) => table, "_"],
     [["--table", "A".repeat(63)], ({ table }) => table.length, 63],
     [["--table", "A".repeat(64)], ({ table }) => table.length, 64],
+    [["--rules-file", "/etc/dotp/rules.nft"], ({ rulesFile }) => rulesFile, "/etc/dotp/rules.nft"],
     [["--log-level", "debug"], ({ logLevel }) => logLevel, "debug"],
     [["--log-level", "info"], ({ logLevel }) => logLevel, "info"],
     [["--log-level", "warning"], ({ logLevel }) => logLevel, "warning"],

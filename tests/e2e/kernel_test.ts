@@ -4,9 +4,10 @@
  * that does not work, and mends what can be mended.
  */
 
-import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { encodeQuery } from "../lab/dns.ts";
-import { Address, type Dotp, many4, type Script } from "../lab/lab.ts";
+import { usualArgs } from "../lab/dotp.ts";
+import { Address, type Dotp, many4, many6, RULES, type Script } from "../lab/lab.ts";
 import type { Visit } from "../lab/protocol.ts";
 import { NftStub } from "../support/nft_stub.ts";
 import { shareLab, startServers } from "./setup.ts";
@@ -205,17 +206,89 @@ Deno.test("dotp finds out and mends it, when the maps are flushed by hand", asyn
   assertNotEquals(first.fake, second.fake);
 });
 
-Deno.test("dotp answers SERVFAIL while the table is gone, and fills a new one", async () => {
-  await using _ = await lab().startDotp();
+/** What dotp says of a table that is gone: the same as at a start. */
+const MISSING = "table inet dotp is missing: load it with: nft -f ";
+
+Deno.test("dotp answers SERVFAIL while the table is gone, says so, and fills a new one", async () => {
+  await using dotp = await lab().startDotp();
   const [before, after] = [next(), next()];
   const { fake } = await ask(before);
   await lab().exec("gateway", "nft", "delete", "table", "inet", "dotp");
   assertEquals((await ask(after)).rcode, "SERVFAIL");
   await assertUnconfiguredNamesWork();
+  assert(dotp.log.some((line) => line.includes(`${MISSING}rules.nft`)), dotp.log.join("\n"));
   await lab().loadRules();
   const { fake: other } = await askUntilWell(after);
   await assertWorks(after, other);
   await assertWorks(before, fake);
+});
+
+/** The IPv4 and IPv6 reals behind a fake of each, with connections to them. */
+async function assertReached(fakes: readonly [n: number, four: string, six: string][]) {
+  for (const [n, four, six] of fakes) {
+    const reached = await Promise.all([four, six].map((fake) => lab().fetch(fake)));
+    assertEquals(reached.map(({ at, error }) => at ?? error), [many4(n), many6(n)]);
+  }
+}
+
+Deno.test("dotp loads the table and all mappings again, when it is gone and a rules file is given", async () => {
+  await lab().exec("gateway", "nft", "delete", "table", "inet", "dotp");
+  // Missing at the start, too.
+  await using dotp = await lab().startDotp({ more: ["--rules-file", RULES] });
+  const fakes: [number, string, string][] = [];
+  for (const n of Array.from({ length: 5 }, next)) {
+    const name = `n${n}.many.example.com`;
+    const [[four = ""], [six = ""]] = await Promise.all([
+      lab().resolve(name, "A"),
+      lab().resolve(name, "AAAA"),
+    ]);
+    fakes.push([n, four, six]);
+  }
+  await assertReached(fakes);
+  for (const command of ["delete table inet dotp", "flush ruleset"]) {
+    await lab().exec("gateway", "nft", command);
+    // Nobody asks for a name meanwhile.
+    await lab().until(
+      "the table and its mappings",
+      () => lab().mappings().catch(() => undefined),
+      (mappings) => mappings?.maps.size === 2 * fakes.length,
+    );
+    await assertReached(fakes);
+  }
+  const loaded = dotp.log.filter((line) => line.includes(`was missing: loaded ${RULES}`));
+  assertEquals(loaded.length, 3, dotp.log.join("\n"));
+});
+
+Deno.test("dotp says what is wrong with a rules file, at its start and later", async () => {
+  const directory = await Deno.makeTempDir();
+  try {
+    const path = `${directory}/rules.nft`;
+    const more = ["--rules-file", path];
+    const cases = [
+      ["table inet dotp {", /fails: syntax error/],
+      ["table inet other", /has been done: it makes another table/],
+    ] as const;
+    await Deno.copyFile(RULES, path);
+    await using dotp = await lab().startDotp({ more });
+    await ask(next());
+    for (const [text, said] of cases) {
+      await Deno.writeTextFile(path, text);
+      await lab().exec("gateway", "nft", "delete", "table", "inet", "dotp");
+      assertEquals((await ask(next())).rcode, "SERVFAIL");
+      const [line = ""] = dotp.log.filter((each) => said.test(each));
+      assert(line.includes(`${MISSING}${path}`), dotp.log.join("\n"));
+      const { code, stderr } = await lab().runDotp({ args: [...usualArgs(), ...more] });
+      assertEquals(code, 1, stderr);
+      assert(stderr.includes(`${MISSING}${path}`), stderr);
+      assertMatch(stderr, said);
+      await lab().loadRules();
+      await askUntilWell(next());
+    }
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+    await lab().exec("gateway", "sh", "-c", "nft delete table inet other 2>/dev/null || :");
+    await lab().loadRules();
+  }
 });
 
 Deno.test("dotp loses one mapping at most, when an element is in its way", async () => {

@@ -30,7 +30,7 @@ export type { Dotp, DotpOptions } from "./dotp.ts";
 export type { Reply, ResourceRecord, Script } from "./protocol.ts";
 
 /** The file under test. */
-const RULES = new URL("../../rules.nft", import.meta.url).pathname;
+export const RULES = new URL("../../rules.nft", import.meta.url).pathname;
 
 const QUERY_TIMEOUT_MS = 8_000;
 const FETCH_TIMEOUT_MS = 4_000;

@@ -8,11 +8,15 @@
  * before it complains of that line belongs to the transaction. `nft -i` also keeps every line in its
  * history, so it gets no home to load one from and is replaced after a while.
  *
- * Nothing here retries: an nft that hangs is ended, and the caller is told that it is unavailable.
+ * Nothing here retries: an nft that hangs is ended, and the caller is told that it is unavailable. But
+ * where the sets are read and the table turns out to be gone, it is loaded from the rules file, if
+ * there is one: whoever reads them is about to fill them.
  *
  * @module
  */
 import type { Family } from "../../address.ts";
+import { findingToText } from "../../check/finding.ts";
+import { isMissing, MISSING, nftProblem } from "../../check/nft.ts";
 import type { KernelState, NftResult } from "../../kernel/committer.ts";
 import {
   type KernelNote,
@@ -29,6 +33,7 @@ import {
   type NoteSet,
 } from "../../nft/script.ts";
 import { breathe } from "../runtime/clock.ts";
+import { log } from "../runtime/log.ts";
 import { ENVIRONMENT, runProgram, startProblem } from "../runtime/process.ts";
 
 /** How long nft may take over one transaction before it is ended. */
@@ -47,12 +52,17 @@ const MESSAGE_LENGTH_MAX = 200;
 /** Runs transactions and lists sets with the nft program. */
 export class NftProgram {
   readonly #table: string;
+  readonly #rulesFile: string | undefined;
   #shell: NftShell | undefined;
   #hasShell = true;
 
-  /** @param table name of the table in family inet */
-  constructor(table: string) {
+  /**
+   * @param table name of the table in family inet
+   * @param rulesFile absolute path of what makes it; without it a missing table stays missing
+   */
+  constructor(table: string, rulesFile?: string) {
     this.#table = table;
+    this.#rulesFile = rulesFile;
   }
 
   /** Runs one transaction of about `size` elements; not before the one before it is finished. */
@@ -75,11 +85,39 @@ export class NftProgram {
   }
 
   /**
-   * Reads map and set of one IP version.
+   * Reads map and set of one IP version, of a table just loaded if it was missing.
    *
-   * @throws {Error} as `list`
+   * @throws {Error} as `list`, or that says which table is missing and what to do
    */
   async read(family: Family): Promise<KernelState> {
+    try {
+      return await this.#read(family);
+    } catch (error) {
+      if (!isMissing((error as Error).message)) throw error;
+      await this.loadRules();
+      return await this.#read(family);
+    }
+  }
+
+  /**
+   * Makes the table as the rules file says.
+   *
+   * @throws {Error} that says which table is missing and what to do
+   */
+  async loadRules(): Promise<void> {
+    const [table, path] = [this.#table, this.#rulesFile];
+    const missing = findingToText(nftProblem(table, MISSING, path));
+    if (path === undefined) throw new Error(missing);
+    const { success, stderr } = await runProgram("nft", ["-f", path], "", TRANSACTION_TIMEOUT_MS);
+    if (!success) throw new Error(`${missing}, which fails: ${complaint(stderr)}`);
+    await this.listTable().catch(({ message }) => {
+      const why = isMissing(message) ? "it makes another table" : message;
+      throw new Error(`${missing}, which has been done: ${why}`);
+    });
+    log.warning("table inet {table} was missing: loaded {path}", { table, path });
+  }
+
+  async #read(family: Family): Promise<KernelState> {
     const map = this.list(listMapArgs(this.#table, family));
     const set = this.list(listSetArgs(this.#table, family));
     const [pairs, reals, timeoutS] = await Promise.all([
