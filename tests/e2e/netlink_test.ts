@@ -94,17 +94,18 @@ function element(key: string, data?: string, timeoutMs?: number): SetElement {
 async function list(socket: NetlinkSocket, set: string, breathe = () => Promise.resolve()) {
   let found: (readonly [key: string, data: string, expiresMs: number])[] = [];
   const cursor = new ElementCursor();
-  await socket.list(
-    (writer, sequence) => writeListElements(writer, TABLE, set, sequence),
-    () => found = [],
-    (message) => {
+  await socket.list({
+    write: (writer, sequence) => writeListElements(writer, TABLE, set, sequence),
+    begin: () => found = [],
+    onMessage: (message) => {
       cursor.of(message);
       while (cursor.next()) {
         found.push([cursor.key().join("."), cursor.data().join("."), cursor.expiresMs]);
       }
     },
     breathe,
-  );
+    isSteady: true,
+  });
   return found;
 }
 
@@ -336,10 +337,10 @@ Deno.test(
 async function connections(socket: NetlinkSocket, family: 4 | 6, destination: string) {
   let found: { identity: Uint8Array; sourcePort: number; id: number; replySource: string }[] = [];
   const connection = new ConnectionView();
-  await socket.list(
-    (writer, sequence) => writeListConnections(writer, family, sequence),
-    () => found = [],
-    (message) => {
+  await socket.list({
+    write: (writer, sequence) => writeListConnections(writer, family, sequence),
+    begin: () => found = [],
+    onMessage: (message) => {
       assert(connection.read(message));
       const { destination: to, sourcePort } = connection.original();
       if (to.join() !== bytes(destination).join()) return;
@@ -350,8 +351,9 @@ async function connections(socket: NetlinkSocket, family: 4 | 6, destination: st
         replySource: connection.reply().source.join("."),
       });
     },
-    () => Promise.resolve(),
-  );
+    breathe: () => Promise.resolve(),
+    isSteady: false,
+  });
   return found.sort((a, b) => a.sourcePort - b.sourcePort);
 }
 

@@ -48,6 +48,19 @@ export type Transacted =
   /** Nobody knows what the kernel took, or it takes nothing from us. */
   | { readonly kind: "unavailable"; readonly message: string };
 
+/** A listing that is asked for. */
+export interface Listing {
+  readonly write: (writer: MessageWriter, sequence: number) => void;
+  /** Called where the listing begins, again where a change has overtaken the one before. */
+  readonly begin: () => void;
+  /** Given each message of it, which is its own until it returns. */
+  readonly onMessage: (message: MessageCursor) => void;
+  /** Gives others a turn. */
+  readonly breathe: () => Promise<void>;
+  /** Whether it must be of one moment; else it may lack what came meanwhile, or hold it twice. */
+  readonly isSteady: boolean;
+}
+
 /** Thrown where netlink does not work. */
 export class NetlinkError extends Error {
   constructor(what: string, readonly errno = 0) {
@@ -146,22 +159,16 @@ export class NetlinkSocket {
   }
 
   /**
-   * Sends one message that asks for a listing, and takes all of it.
+   * Sends one message that asks for a listing, and takes all of it. Nobody else may use this socket
+   * meanwhile.
    *
-   * @param begin called where a listing begins, again where a change has overtaken the one before
-   * @param onMessage given each message of it, which is its own until it returns
-   * @param breathe gives others a turn; nobody may use this socket meanwhile
    * @throws {NetlinkError} where the kernel refuses, or changes overtake every attempt
    */
-  async list(
-    write: (writer: MessageWriter, sequence: number) => void,
-    begin: () => void,
-    onMessage: (message: MessageCursor) => void,
-    breathe: () => Promise<void>,
-  ): Promise<void> {
-    for (let attempt = 0; attempt < LISTING_ATTEMPTS; attempt++) {
-      begin();
-      if (await this.#listOnce(write, onMessage, breathe)) return;
+  async list(listing: Listing): Promise<void> {
+    for (let attempt = 1; attempt <= LISTING_ATTEMPTS; attempt++) {
+      listing.begin();
+      // The last attempt is in one go, so that least can come in between.
+      if (await this.#listOnce(listing, attempt < LISTING_ATTEMPTS) || !listing.isSteady) return;
     }
     throw new NetlinkError(`A listing was overtaken by changes ${LISTING_ATTEMPTS} times`);
   }
@@ -260,11 +267,7 @@ export class NetlinkSocket {
   }
 
   /** Takes one listing; false where a change has overtaken it. */
-  async #listOnce(
-    write: (writer: MessageWriter, sequence: number) => void,
-    onMessage: (message: MessageCursor) => void,
-    breathe: () => Promise<void>,
-  ): Promise<boolean> {
+  async #listOnce({ write, onMessage, breathe }: Listing, mayBreathe: boolean): Promise<boolean> {
     const sequence = this.#request(write);
     let isSteady = true;
     let generation: number | undefined;
@@ -285,7 +288,7 @@ export class NetlinkSocket {
         else if (message.type === Control.DONE) return isSteady;
       }
       if (message.isDamaged) throw new NetlinkError("A listing is damaged");
-      if (part % PARTS_AT_ONCE === 0) await breathe();
+      if (mayBreathe && part % PARTS_AT_ONCE === 0) await breathe();
     }
   }
 
