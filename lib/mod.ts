@@ -5,15 +5,18 @@
  *
  * ```ts
  * import {
+ *   ActivePolicy,
  *   ChangeLog,
  *   changesToScript,
- *   DomainTree,
+ *   DomainSet,
+ *   LabelHash,
  *   Mappings,
  *   Message,
  *   nameFromText,
  *   parsePrefix,
  *   Pool,
  *   Rewriter,
+ *   Rule,
  *   Table,
  * } from "@dotp/core";
  *
@@ -25,8 +28,9 @@
  *   new Table({ pool: new Pool(parsePrefix("198.18.0.0/15", 4), key), ...options }),
  *   new Table({ pool: new Pool(parsePrefix("2001:2::/48", 6), key), ...options }),
  * );
- * const domains = new DomainTree([nameFromText("example.com")]);
- * const rewriter = new Rewriter(domains, mappings, 60);
+ * const hash = new LabelHash(crypto.getRandomValues(new Uint8Array(16)));
+ * const domains = new DomainSet(hash, [{ name: nameFromText("example.com"), rule: Rule.SUBTREE }]);
+ * const rewriter = new Rewriter(new ActivePolicy({ domains }), mappings, 60);
  *
  * // A reply from the network: www.example.com has the address 192.0.2.7 for 300 seconds.
  * const octets = "00 01 81 80 00 01 00 01 00 00 00 00 03 77 77 77 07 65 78 61 6d 70 6c 65 03 63 " +
@@ -54,7 +58,9 @@ export {
   prefixToText,
 } from "./address.ts";
 export { Flag, Rcode, Type } from "./dns/constants.ts";
-export { DomainTree } from "./policy/domain_set.ts";
+export { type DomainRule, DomainSet, Rule } from "./policy/domain_set.ts";
+export { LabelHash } from "./policy/label_hash.ts";
+export { ActivePolicy, type Policy } from "./policy/policy.ts";
 export { Message } from "./dns/message.ts";
 export { LabelWalk, nameFromText, nameToText } from "./dns/name.ts";
 export { type Change, ChangeLog } from "./nat/changes.ts";

@@ -26,7 +26,7 @@ const MAY_USE: Readonly<Record<string, readonly string[]>> = {
   address: ["ipaddr.js"],
   util: ["util"],
   dns: ["dns"],
-  policy: ["policy", "address", "dns"],
+  policy: ["policy", "address", "dns", "util"],
   nat: ["nat", "address", "util"],
   netlink: ["netlink", "address", "nat"],
   nft: ["nft", "rules.nft", "nat", "address"],

@@ -10,7 +10,9 @@ import { addressToText, isUnspecified } from "../address.ts";
 import { DnsProxy, type Failure } from "../proxy/proxy.ts";
 import type { Config } from "../config.ts";
 import { Offset } from "../dns/constants.ts";
-import { DomainTree } from "../policy/domain_set.ts";
+import { DomainSet, Rule } from "../policy/domain_set.ts";
+import { KEY_LENGTH, LabelHash } from "../policy/label_hash.ts";
+import { ActivePolicy } from "../policy/policy.ts";
 import { nameToText } from "../dns/name.ts";
 import type { QueryParts } from "../dns/response.ts";
 import { PendingQueries } from "../proxy/pending.ts";
@@ -80,7 +82,7 @@ function connect(config: Config, nft: NftProgram, nat: Nat): Server {
   const random = randomNumbers();
   const inFlight = new PendingQueries<Peer>(random, ({ hostname }) => hostname);
   const ttlMax = Math.floor(config.natTtl / 2);
-  const rewriter = new Rewriter(new DomainTree(config.domains), mappings, ttlMax);
+  const rewriter = new Rewriter(makePolicy(config), mappings, ttlMax);
   const onError = reporter();
   const listener = bind(config, onError, (peer, view, length) => {
     answerer.onQuery(peer, view, length, nowMs());
@@ -171,6 +173,13 @@ function isLocal(hostname: string): boolean {
   } catch {
     return false;
   }
+}
+
+/** The policy that the command line asks for. */
+function makePolicy({ domains }: Config): ActivePolicy {
+  const hash = new LabelHash(crypto.getRandomValues(new Uint8Array(KEY_LENGTH)));
+  const rules = domains.map((name) => ({ name, rule: Rule.SUBTREE }));
+  return new ActivePolicy({ domains: new DomainSet(hash, rules) });
 }
 
 function announce(config: Config): void {

@@ -25,7 +25,7 @@ import {
   SVCPARAM_HEADER_LENGTH,
   Type,
 } from "../dns/constants.ts";
-import type { DomainTree } from "../policy/domain_set.ts";
+import type { ActivePolicy } from "../policy/policy.ts";
 import type { Message } from "../dns/message.ts";
 import { INVALID, LabelWalk, sameName, skipName } from "../dns/name.ts";
 import type { Family } from "../address.ts";
@@ -53,7 +53,7 @@ export class Rewriter {
   /** The highest of them. */
   revision = 0;
 
-  readonly #domains: DomainTree;
+  readonly #policy: ActivePolicy;
   readonly #mappings: Mappings;
   readonly #ttlMax: number;
   readonly #owner = new LabelWalk();
@@ -74,11 +74,11 @@ export class Rewriter {
    * @param ttlMax seconds that a client may keep a rewritten record
    */
   constructor(
-    domains: DomainTree,
+    policy: ActivePolicy,
     mappings: Mappings,
     ttlMax: number,
   ) {
-    this.#domains = domains;
+    this.#policy = policy;
     this.#mappings = mappings;
     this.#ttlMax = ttlMax;
   }
@@ -113,6 +113,7 @@ export class Rewriter {
     this.#isDamaged = false;
     this.#owner.reset();
     this.#target.reset();
+    const { domains } = this.#policy.current;
     let hasChain = false;
     let lastStart = INVALID;
     let lastCovered = false;
@@ -124,7 +125,7 @@ export class Rewriter {
         // From the owner itself: a pointer's target must end before the pointer.
         const isName = this.#owner.follow(view, length, reply.ownerOffset(i));
         this.#isDamaged ||= !isName;
-        lastCovered = isName && this.#domains.covers(view, this.#owner);
+        lastCovered = isName && domains.covers(view, this.#owner);
       }
       (lastCovered ? this.#matched : this.#unmatched).push(i);
       hasChain ||= lastCovered && reply.type(i) === Type.CNAME;
@@ -158,7 +159,7 @@ export class Rewriter {
     this.#owner.reset();
     return reply.questionEnd > 0 &&
       this.#owner.follow(reply.view, reply.length, Offset.QUESTION) &&
-      this.#domains.covers(reply.view, this.#owner);
+      this.#policy.current.domains.covers(reply.view, this.#owner);
   }
 
   #plan(reply: Message, nowMs: number): Outcome {

@@ -83,8 +83,9 @@ for (const [real, fake] of adopted) {
   const { family, bytes } = dotp.parseAddress(real);
   mappings.of(family).adopt({ fake: dotp.parseAddress(fake).bytes, real: bytes }, 0);
 }
-const domains = new dotp.DomainTree([dotp.nameFromText("example.com")]);
-const rewriter = new dotp.Rewriter(domains, mappings, 60);
+const rule = { name: dotp.nameFromText("example.com"), rule: dotp.Rule.SUBTREE };
+const domains = new dotp.DomainSet(new dotp.LabelHash(new Uint8Array(16)), [rule]);
+const rewriter = new dotp.Rewriter(new dotp.ActivePolicy({ domains }), mappings, 60);
 const message = new dotp.Message();
 for (const reply of replies) {
   const octets = Uint8Array.from(reply);

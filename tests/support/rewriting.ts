@@ -1,9 +1,9 @@
 /** A `Rewriter` for `example.com`, whose reals have fakes that a test can know beforehand. */
-import { DomainTree } from "../../lib/policy/domain_set.ts";
+import { ActivePolicy } from "../../lib/policy/policy.ts";
 import { Message } from "../../lib/dns/message.ts";
-import { nameFromText } from "../../lib/dns/name.ts";
 import { type Outcome, Rewriter } from "../../lib/proxy/rewriter.ts";
 import { bytesOf, viewOf } from "./hex.ts";
+import { setOf } from "./domains.ts";
 import { adopt, makeNat, type Nat, type NatOptions } from "./nat.ts";
 
 /** Half of the usual NAT_TTL, seconds. */
@@ -24,6 +24,7 @@ export const FAKES: Readonly<Record<string, string>> = {
 /** A rewriter and its mappings. */
 export interface Rewriting {
   readonly rewriter: Rewriter;
+  readonly policy: ActivePolicy;
   readonly nat: Nat;
   /** Rewrites a copy; what became of it, and its octets. */
   rewrite(bytes: Uint8Array): { outcome: Outcome; bytes: Uint8Array };
@@ -37,13 +38,13 @@ export function makeRewriting(
   for (const [real, fake] of Object.entries(FAKES)) {
     adopt(nat.tables[real.includes(":") ? 6 : 4], fake, real);
   }
-  const tree = new DomainTree(domains.map(nameFromText));
-  const rewriter = new Rewriter(tree, nat.mappings, TTL_MAX);
+  const policy = new ActivePolicy({ domains: setOf(...domains) });
+  const rewriter = new Rewriter(policy, nat.mappings, TTL_MAX);
   const reply = new Message();
   const rewrite = (bytes: Uint8Array) => {
     const view = viewOf(bytes);
     const whole = reply.index(view, bytes.length);
     return { outcome: rewriter.rewrite(reply, whole, 0), bytes: bytesOf(view) };
   };
-  return { rewriter, nat, rewrite };
+  return { rewriter, policy, nat, rewrite };
 }
