@@ -6,7 +6,7 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { lines } from "../lab/protocol.ts";
-import { signal as send, start } from "../support/run.ts";
+import { start } from "../support/run.ts";
 import { eventually, within } from "../support/waiting.ts";
 
 const DEMO = new URL("../demo.ts", import.meta.url).pathname;
@@ -15,21 +15,22 @@ const MARK = "DOTP_DEMO_TEST";
 /** How long the demo may take; it takes ten seconds. */
 const DEMO_LIMIT_MS = 120_000;
 
-/** Runs the demo to its end; `hear` gets its lines, and what sends it a signal. */
+/** Runs the demo to its end and returns its exit code; `hear` gets each line, and the process. */
 async function runDemo(
-  hear: (line: string, mark: string, send: (signal: Deno.Signal) => void) => void,
-): Promise<{ code: number; mark: string }> {
-  const mark = crypto.randomUUID();
+  mark: string,
+  hear: (line: string, demo: Deno.ChildProcess) => void,
+): Promise<number> {
   const command = [Deno.execPath(), "run", "--quiet", "--cached-only", "--allow-all", DEMO];
-  const child = start(command, { env: { [MARK]: mark }, stdout: "piped", stderr: "null" });
-  const ended = (async () => {
-    for await (const line of lines(child.stdout)) hear(line, mark, (name) => send(child.pid, name));
-    return (await child.status).code;
+  const demo = start(command, { env: { [MARK]: mark }, stdout: "piped", stderr: "null" });
+  const told = (async () => {
+    for await (const line of lines(demo.stdout)) hear(line, demo);
+    return (await demo.status).code;
   })();
   try {
-    return { code: await within("the demo's end", ended, DEMO_LIMIT_MS), mark };
-  } finally {
-    send(child.pid, "SIGKILL");
+    return await within("the end of the demo", told, DEMO_LIMIT_MS);
+  } catch (error) {
+    demo.kill("SIGKILL");
+    throw error;
   }
 }
 
@@ -52,8 +53,8 @@ async function assertNothingLeft(mark: string): Promise<void> {
 
 Deno.test("the demo ends with 0 and leaves nothing behind, when all of it happens", async () => {
   const story: string[] = [];
-  const { code, mark } = await runDemo((line) => story.push(line));
-  assertEquals(code, 0, story.join("\n"));
+  const mark = crypto.randomUUID();
+  assertEquals(await runDemo(mark, (line) => story.push(line)), 0, story.join("\n"));
   assertMatch(story.at(-1) ?? "", /^All of it happened/);
   await assertNothingLeft(mark);
 });
@@ -62,15 +63,16 @@ for (
   const [signal, code] of [["SIGINT", 130], ["SIGTERM", 130], ["SIGKILL", 137]] as const
 ) {
   Deno.test(`the demo leaves nothing behind, when it gets ${signal}`, async () => {
+    const mark = crypto.randomUUID();
     let count = 0;
-    const demo = await runDemo((line, mark, send) => {
+    const ended = await runDemo(mark, (line, demo) => {
       // By now everything runs that ever will.
       if (!line.startsWith("4.")) return;
       count = processesOf(mark).length;
-      send(signal);
+      demo.kill(signal);
     });
     assert(count > 4, `${count}`);
-    assertEquals(demo.code, code);
-    await assertNothingLeft(demo.mark);
+    assertEquals(ended, code);
+    await assertNothingLeft(mark);
   });
 }
