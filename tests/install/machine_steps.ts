@@ -262,8 +262,9 @@ Deno.test("the line for machines without systemd starts the same", async () => {
 Deno.test("an upgrade while dotp runs keeps the mappings, and so does its stop", async () => {
   const { maps } = await machine.lab.mappings();
   assertEquals(maps.size, 2);
-  const source = `${machine.root}/opt/source/lib/config.ts`;
-  Deno.writeTextFileSync(source, Deno.readTextFileSync(source).replace("DNS proxy", "DNS PROXY"));
+  const source = "/opt/source/lib/cli/usage.ts";
+  assertStringIncludes(machine.read(source), "DNS proxy");
+  machine.write(source, machine.read(source).replace("DNS proxy", "DNS PROXY"));
   const { code, stdout, stderr } = await machine.install(["--from-source"]);
   assertEquals({ code, stderr }, { code: 0, stderr: "" });
   assertStringIncludes(stdout, `install ${Path.program}\n`);
