@@ -14,6 +14,10 @@ export function shareLab(prepare: (lab: Lab) => Promise<void> = startServers): (
     shared = await Lab.create();
     await prepare(shared);
   });
+  // What a failed test has left running would fail those after it.
+  Deno.test.afterEach(async () => {
+    await shared?.gateway.call("killOthers", null);
+  });
   Deno.test.afterAll(() => shared?.[Symbol.asyncDispose]());
   return () => {
     if (shared === undefined) throw new Error("There is no lab outside of the tests");

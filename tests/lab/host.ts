@@ -198,8 +198,9 @@ export class Process {
     }
   }
 
-  /** Sends a signal; one that is gone already does not mind. */
+  /** Sends a signal; one that is gone already does not mind, and its id may be another's by now. */
   async signal(signal: Deno.Signal): Promise<void> {
+    if (this.#isOver) return;
     await this.#host.call("signal", { pid: this.pid, signal }).catch(ignore);
   }
 
