@@ -5,7 +5,7 @@
  * Rules are read from nft's JSON as far as dotp must know them: which prefix a rule is about, where it
  * is reached from and what it does. A condition that is not understood counts as met, and what stands
  * in other tables is not looked at, so that an unusual table is not called broken; verdict maps are
- * not followed.
+ * not followed. The table of an older rules.nft works, and is called what it lacks.
  *
  * @module
  */
@@ -84,8 +84,10 @@ export function judgeRules(config: Config, listed: string): Finding[] {
     const found = [
       judgeSize(config, ruleset, family),
       judgeTranslation(config, ruleset, family),
+      judgeStrays(config, ruleset, family),
       judgeMasquerade(config, ruleset, family),
       judgeGuard(config, ruleset, family),
+      judgeInput(config, ruleset, family),
     ].filter((finding) => finding !== undefined);
     if (found.length > 0) return found;
     const what = "are translated, masqueraded, and refused where they stand for nothing";
@@ -114,9 +116,7 @@ function judgeTranslation(
 ): Finding | undefined {
   const { map } = SET_NAMES[family];
   const prefix = prefixes[family];
-  const covers = ruleset.reachedFrom("prerouting", "nat")
-    .filter(({ expressions }) => expressions.some((each) => mentions(each["dnat"], `@${map}`)))
-    .map((rule) => isAboutAll([...rule.conditions, ...rule.expressions], prefix));
+  const covers = ruleset.translations(family).map((rule) => isAboutAll(rule, prefix));
   if (covers.includes(true)) return undefined;
   if (covers.length === 0) {
     const what = `no rule in a prerouting chain of table inet ${table} translates by ${map}`;
@@ -126,6 +126,23 @@ function judgeTranslation(
     "rules",
     `the rules that translate by ${map} are not about all of ${prefixToText(prefix)}`,
     `make it FAKE${family} at the top of rules.nft and load the file, or give dotp what is there`,
+  );
+}
+
+/** Whether segments of old connections are translated as if they opened new ones. */
+function judgeStrays(
+  { table, prefixes }: Config,
+  ruleset: Ruleset,
+  family: Family,
+): Finding | undefined {
+  if (ruleset.translations(family).every((rule) => rule.some(isAboutProtocol))) return undefined;
+  return warning(
+    "rules",
+    `the rules of table inet ${table} translate more than what opens a connection, so what an old ` +
+      `one still sends to a fake in ${
+        prefixToText(prefixes[family])
+      } may arrive at another address`,
+    LOAD,
   );
 }
 
@@ -154,15 +171,39 @@ function judgeGuard(
 ): Finding | undefined {
   const prefix = prefixes[family];
   // What comes before a drop that is about everything has been accepted by other rules.
-  const isThere = ruleset.reachedFrom("forward", "filter")
-    .filter(({ expressions }) => expressions.some((each) => "reject" in each || "drop" in each))
-    .map((rule) => [...rule.conditions, ...rule.expressions])
-    .some((rule) => isAboutAll(rule, prefix) && rule.some(isAboutDestination));
+  const isThere = ["prerouting", "forward"].some((hook) =>
+    ruleset.refusals(hook).some((rule) =>
+      isAboutAll(rule, prefix) && rule.some((each) => destinationFamily(each) !== undefined) &&
+      !rule.some(isAboutState)
+    )
+  );
   if (isThere) return undefined;
   return warning(
     "rules",
-    `no rule in a forward chain of table inet ${table} refuses what goes to a fake in ` +
+    `no rule in table inet ${table} refuses what goes to a fake in ` +
       `${prefixToText(prefix)} that stands for nothing, so such connections hang`,
+    LOAD,
+  );
+}
+
+/** Whether others are kept from reaching the gateway itself by a fake. */
+function judgeInput(
+  { table, prefixes }: Config,
+  ruleset: Ruleset,
+  family: Family,
+): Finding | undefined {
+  const prefix = prefixes[family];
+  const isThere = ruleset.refusals("input").some((rule) =>
+    isAboutAll(rule, prefix) && rule.some((each) => originalFamily(each) === family)
+  );
+  if (isThere) return undefined;
+  return warning(
+    "rules",
+    `no rule in an input chain of table inet ${table} refuses what comes by a fake in ` +
+      `${
+        prefixToText(prefix)
+      } to the gateway itself, so a name that resolves to its address opens ` +
+      "what a firewall that accepts translated connections closes",
     LOAD,
   );
 }
@@ -191,6 +232,21 @@ class Ruleset {
     return this.#sizes.get(name);
   }
 
+  /** The rules, each with the conditions that lead to it, that translate forwarded traffic by the map. */
+  translations(family: Family): Json[][] {
+    const map = `@${SET_NAMES[family].map}`;
+    return this.reachedFrom("prerouting", "nat")
+      .filter(({ expressions }) => expressions.some((each) => mentions(each["dnat"], map)))
+      .map(({ conditions, expressions }) => [...conditions, ...expressions]);
+  }
+
+  /** The rules, each with the conditions that lead to it, that refuse or drop. */
+  refusals(hook: string): Json[][] {
+    return this.reachedFrom(hook, "filter")
+      .filter(({ expressions }) => expressions.some((each) => "reject" in each || "drop" in each))
+      .map(({ conditions, expressions }) => [...conditions, ...expressions]);
+  }
+
   /** The rules that packets meet from chains of that hook and type on. */
   reachedFrom(hook: string, type: string): Reached[] {
     const reached: Reached[] = [];
@@ -216,7 +272,7 @@ class Ruleset {
 function isAboutAll(conditions: readonly Json[], prefix: Prefix): boolean {
   return conditions.every((condition) => {
     const { op, left, right } = record(condition["match"]);
-    const family = destinationFamily(left) ?? protocolFamily(left, right);
+    const family = destinationFamily(condition) ?? protocolFamily(left, right);
     if (family === undefined) return true;
     if (family !== prefix.family) return false;
     const matched = toPrefix(right, family);
@@ -225,21 +281,34 @@ function isAboutAll(conditions: readonly Json[], prefix: Prefix): boolean {
   });
 }
 
-function isAboutDestination(condition: Json): boolean {
-  return destinationFamily(record(condition["match"])["left"]) !== undefined;
+/** IP version of the destination address that a condition compares, now or before translation. */
+function destinationFamily(condition: Json): Family | undefined {
+  const { protocol, field } = record(record(leftOf(condition))["payload"]);
+  if (field === "daddr" && (protocol === "ip" || protocol === "ip6")) {
+    return protocol === "ip" ? 4 : 6;
+  }
+  return originalFamily(condition);
 }
 
-/** IP version of the destination address that a condition compares, now or before translation. */
-function destinationFamily(left: unknown): Family | undefined {
-  const { protocol, field } = record(record(left)["payload"]);
-  const { key, dir } = record(record(left)["ct"]);
-  if ((protocol === "ip" && field === "daddr") || (key === "ip daddr" && dir === "original")) {
-    return 4;
-  }
-  if ((protocol === "ip6" && field === "daddr") || (key === "ip6 daddr" && dir === "original")) {
-    return 6;
-  }
-  return undefined;
+/** IP version of the destination address before translation that a condition compares. */
+function originalFamily(condition: Json): Family | undefined {
+  const { key, dir } = record(record(leftOf(condition))["ct"]);
+  if (dir !== "original") return undefined;
+  return key === "ip daddr" ? 4 : key === "ip6 daddr" ? 6 : undefined;
+}
+
+/** Whether a condition is about the protocol that IP carries, or about how a connection of it opens. */
+function isAboutProtocol(condition: Json): boolean {
+  return ["l4proto", "flags", "sctp", "dccp"].some((name) => mentions(leftOf(condition), name));
+}
+
+/** Whether a condition is about what conntrack says of the packet. */
+function isAboutState(condition: Json): boolean {
+  return record(record(leftOf(condition))["ct"])["key"] === "state";
+}
+
+function leftOf(condition: Json): unknown {
+  return record(condition["match"])["left"];
 }
 
 /** IP version that a condition asks for outright. */

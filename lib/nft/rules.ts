@@ -15,7 +15,7 @@ import { capacityOf } from "../nat/pool.ts";
 import { MAPPINGS_MAX } from "../nat/table.ts";
 
 /** What the file says itself, to be found in it. */
-const TABLE = /\btable inet dotp\b/g;
+const TABLE = /\binet dotp\b/g;
 const PREFIX: Readonly<Record<Family, RegExp>> = {
   4: /^define FAKE4 = .*$/m,
   6: /^define FAKE6 = .*$/m,
@@ -33,7 +33,7 @@ export interface RulesOptions {
 export function rulesText({ table, prefixes }: RulesOptions): string {
   const size4 = Math.max(SIZE4, Math.min(capacityOf(prefixes[4]), MAPPINGS_MAX));
   return RULES
-    .replace(TABLE, `table inet ${table}`)
+    .replace(TABLE, `inet ${table}`)
     .replace(PREFIX[4], `define FAKE4 = ${prefixToText(prefixes[4])}`)
     .replace(PREFIX[6], `define FAKE6 = ${prefixToText(prefixes[6])}`)
     .replaceAll(new RegExp(`(?<=^\\s+size )${SIZE4}$`, "gm"), `${size4}`);

@@ -57,17 +57,17 @@ const CASES: readonly (readonly [what: string, listed: string, ...expected: RegE
   ],
   [
     "the rules translate one IP version only",
-    replaced("prerouting", /@nat_map6/g, "@other"),
+    replaced("to_real", /@nat_map6/g, "@other"),
     /^error .*by nat_map6:/,
   ],
   [
     "the rules translate part of the prefix",
-    replaced("prerouting", /"198.18.0.0","len":15/, '"198.18.0.0","len":16'),
+    replaced("to_real", /"198.18.0.0","len":15/, '"198.18.0.0","len":16'),
     /^error the rules that translate by nat_map are not about all of 198\.18\.0\.0\/15: .*FAKE4/,
   ],
   [
     "the rules translate another prefix",
-    replaced("prerouting", /"2001:2::","len":48/, '"fd00::","len":48'),
+    replaced("to_real", /"2001:2::","len":48/, '"fd00::","len":48'),
     /^error the rules that translate by nat_map6 are not about all of 2001:2::\/48: .*FAKE6/,
   ],
   [
@@ -86,6 +86,29 @@ const CASES: readonly (readonly [what: string, listed: string, ...expected: RegE
     /^warning no rule in table inet dotp masquerades connections to 2001:2::\/48, so/,
   ],
   [
+    "only what is invalid is refused",
+    listing((object) =>
+      JSON.stringify(object).includes('{"goto":{"target":"refuse"}}') &&
+        chainOf(object) === "to_fake"
+        ? undefined
+        : object
+    ),
+    /^warning no rule .* refuses .*198/,
+    /^warning no rule .* refuses .*2001/,
+  ],
+  [
+    "every segment is translated",
+    replaced("prerouting", '"translate"', '"to_real"'),
+    /^warning the rules .* translate more than .* a fake in 198\.18\.0\.0\/15 may .*: load/,
+    /^warning the rules .* translate more than .* a fake in 2001:2::\/48 may .*: load/,
+  ],
+  [
+    "others reach the gateway itself",
+    without("guard_input"),
+    /^warning no rule in an input chain .* by a fake in 198\.18\.0\.0\/15 to the gateway itself/,
+    /^warning no rule in an input chain .* by a fake in 2001:2::\/48 to the gateway itself/,
+  ],
+  [
     "nothing is refused",
     without("guard"),
     /^warning no rule .* refuses what goes to a fake in 198\.18\.0\.0\/15 that stands for nothing/,
@@ -93,19 +116,19 @@ const CASES: readonly (readonly [what: string, listed: string, ...expected: RegE
   ],
   [
     "the guard is not asked",
-    without("guard_forward"),
+    without("behind_prerouting"),
     /^warning no rule .* refuses .*198/,
     /^warning no rule .* refuses .*2001/,
   ],
   [
     "the guard loops",
-    replaced("refuse", /"expr":.*/, '"expr":[{"jump":{"target":"guard"}}]}}'),
+    replaced("to_fake", '"refuse"', '"guard"'),
     /^warning no rule .* refuses .*198/,
     /^warning no rule .* refuses .*2001/,
   ],
   [
     "only everything is refused, which comes after what is accepted",
-    replaced("guard_forward", /"expr":.*/, '"expr":[{"drop":null}]}}'),
+    replaced("behind_prerouting", /"expr":.*/, '"expr":[{"drop":null}]}}'),
     /^warning no rule .* refuses .*198/,
     /^warning no rule .* refuses .*2001/,
   ],
@@ -131,10 +154,17 @@ Deno.test("judgeRules() takes an unusual table for well, when it does the same",
   for (
     const listed of [
       // No prefix in the rules: whatever the map holds is translated.
-      replaced("prerouting", /\{"match":.*?\}\}\},\{"dnat"/, '{"dnat"'),
+      replaced("to_real", /\{"match":.*?\}\}\},\{"dnat"/, '{"dnat"'),
       replaced("postrouting", /\{"masquerade":null\}/, '{"snat":{"addr":"192.0.2.9"}}'),
       replaced("refuse", /\{"reject":[^}]*\}/, '{"drop":null'),
       replaced("guard", /\{"goto"/g, '{"jump"'),
+      // The guard behind the routing, as older tables have it.
+      listing((object) => {
+        const chain = object["chain"] as Json | undefined;
+        return chain?.["name"] === "behind_prerouting"
+          ? { chain: { ...chain, hook: "forward" } }
+          : object;
+      }),
       listing((object) => {
         const set = (object["set"] ?? object["map"]) as Json | undefined;
         delete set?.["size"];

@@ -10,13 +10,13 @@ const EXAMPLES: string[] = RULES.split(/^# Examples\./m)[1]?.split(/^(?=## )/m).
   (example) => example.replaceAll(/^##.*\n|^#/gm, ""),
 ) ?? [];
 
-/** Returns rules.nft with those of its examples that have these chains; with all, if none is named. */
-export function rulesWith(...chains: string[]): string {
+/** Returns rules.nft with those of its examples that have these words; with all, if none is given. */
+export function rulesWith(...words: string[]): string {
   const chosen = EXAMPLES.filter((example) =>
-    chains.length === 0 || chains.some((chain) => example.includes(`chain ${chain} {`))
+    words.length === 0 || words.some((word) => example.includes(` ${word} `))
   );
-  if (chosen.length === 0 || chosen.length < chains.length) {
-    throw new Error(`rules.nft has no such example: ${chains.join(", ")}`);
+  if (chosen.length === 0 || chosen.length < words.length) {
+    throw new Error(`rules.nft has no such example: ${words.join(", ")}`);
   }
   return [RULES, ...chosen].join("\n");
 }

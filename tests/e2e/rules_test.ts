@@ -15,6 +15,8 @@ const UNMAPPED = ["198.19.255.254", "2001:2::ffff"];
 /** A refusal needs no time-out; two busy cores need some time. */
 const AT_ONCE_MS = 500;
 
+const OLDER = new URL("older.nft", import.meta.url).pathname;
+
 let lab: Lab;
 
 Deno.test.beforeAll(async () => {
@@ -112,20 +114,75 @@ Deno.test("rules.nft brings the reply back, when the real is in the client's own
   assertEquals([page6.at, page6.from], [Address.client6, Address.gateway6]);
 });
 
-Deno.test("rules.nft leads to the gateway itself, when the real is its own address", async () => {
+const OWN = [["198.18.0.12", Address.gatewayOutside4], ["2001:2::12", Address.gatewayOutside6]];
+
+/** Has fakes stand for the gateway's own addresses. */
+async function mapToGateway(): Promise<void> {
+  const [[fake4, real4] = [], [fake6, real6] = []] = OWN;
+  await nft(
+    `add element inet dotp nat_map { ${fake4} : ${real4} }`,
+    `add element inet dotp nat_map6 { ${fake6} : ${real6} }`,
+  );
+}
+
+Deno.test("rules.nft leads the gateway to itself and nobody else, when the real is its own address", async () => {
   await lab.gateway.call("startWeb", { port: 80, echo: [] });
-  await nft(`add element inet dotp nat_map { 198.18.0.12 : ${Address.gatewayOutside4} }`);
-  for (const where of ["client", "gateway"] satisfies Where[]) {
-    assertEquals((await lab.fetch("198.18.0.12", where)).at, Address.gatewayOutside4);
+  await mapToGateway();
+  for (const [fake = "", real = ""] of OWN) {
+    assertEquals((await lab.fetch(fake, "gateway")).at, real);
+    // As a firewall that accepts what was translated.
+    const { error, ms } = await lab.fetch(fake);
+    assertEquals(error, "ConnectionRefused");
+    assert(ms < AT_ONCE_MS, `${ms} ms`);
+    const counter = fake.includes(":") ? "prohibited6" : "prohibited4";
+    const { [counter]: before = 0 } = await lab.watched("client");
+    assertEquals(await lab.echo(fake, "client", 50), false);
+    const count = async () => (await lab.watched("client"))[counter] ?? 0;
+    await lab.until("the refusal", count, (count) => count > before);
+    // By its own address it is as open as ever.
+    assertEquals((await lab.fetch(real)).at, real);
   }
 });
 
+Deno.test("rules.nft leads the LAN to the gateway, when the example lets it", async () => {
+  await lab.gateway.exec(["nft", "-f", "-"], rulesWith("guard_input"));
+  for (const [fake = "", real = ""] of OWN) assertEquals((await lab.fetch(fake)).at, real);
+  await lab.loadRules();
+  for (const [fake = ""] of OWN) assertEquals((await lab.fetch(fake)).error, "ConnectionRefused");
+});
+
+for (
+  const [example, named, what] of [
+    ["only_from_lan", "lan0", "comes in on another interface"],
+    ["only_to_wan", "wan0", "would go out by another interface"],
+  ] as const
+) {
+  Deno.test(`rules.nft refuses at once what ${what}, when it is limited by ${example}`, async () => {
+    for (const device of [named, "other0"]) {
+      const rules = rulesWith(example).replaceAll(`{ "${named}" }`, `{ "${device}" }`);
+      await lab.gateway.exec(["nft", "-f", "-"], rules);
+      for (const [place, fake = ""] of FAKES.entries()) {
+        const { at, error, ms } = await lab.fetch(fake);
+        const expected = device === named
+          ? [[real4(1), real6(1)][place], undefined]
+          : [undefined, "ConnectionRefused"];
+        assertEquals([at, error], expected);
+        assert(ms < AT_ONCE_MS, `${ms} ms`);
+        assert((await lab.fetch(fake, "gateway")).at !== undefined, "the gateway's own traffic");
+      }
+    }
+    assertEquals((await lab.fetch(UNMAPPED[0] ?? "")).error, "ConnectionRefused");
+    await lab.loadRules();
+  });
+}
+
 Deno.test("rules.nft refuses for the gateway, when a fake prefix is routed to itself", async () => {
-  await lab.exec("gateway", "ip", "route", "add", "local", "198.18.0.0/15", "dev", "lo");
-  await lab.exec("gateway", "ip", "route", "add", "local", "2001:2::/48", "dev", "lo");
+  const routes = ["198.18.0.0/15", "2001:2::/48"].map((prefix) => `local ${prefix} dev lo`);
+  for (const route of routes) await lab.exec("gateway", "ip", "route", "add", ...route.split(" "));
   for (const fake of UNMAPPED) assertEquals((await lab.fetch(fake)).error, "ConnectionRefused");
   assertEquals((await lab.fetch("198.18.0.1")).at, real4(1));
   assertEquals((await lab.fetch("2001:2::1")).at, real6(1));
+  for (const route of routes) await lab.exec("gateway", "ip", "route", "del", ...route.split(" "));
 });
 
 Deno.test("rules.nft keeps elements and doubles no rule, when it is loaded again", async () => {
@@ -137,6 +194,28 @@ Deno.test("rules.nft keeps elements and doubles no rule, when it is loaded again
   assert(before.includes(`${FAKES[0]} : ${real4(1)}`));
   await lab.loadRules();
   assertEquals(await list(), before);
+});
+
+Deno.test("rules.nft takes over the elements, when it is loaded over the table of an older one", async () => {
+  const { maps, sets } = await lab.mappings();
+  await nft("delete table inet dotp");
+  await lab.exec("gateway", "nft", "-f", OLDER);
+  const elements = [...maps].map(([fake, real]) => {
+    return `add element inet dotp nat_map${fake.includes(":") ? 6 : ""} { ${fake} : ${real} }`;
+  });
+  const reals = [...sets].map((real) => {
+    return `add element inet dotp nat_addr${real.includes(":") ? 6 : ""} { ${real} }`;
+  });
+  await nft(...elements, ...reals);
+  assertEquals((await lab.fetch(FAKES[0] ?? "")).at, real4(1));
+  await lab.loadRules();
+  assertEquals(await lab.mappings(), { maps, sets });
+  for (const [place, fake] of FAKES.entries()) {
+    for (const where of ["client", "gateway"] satisfies Where[]) {
+      assertEquals((await lab.fetch(fake, where)).at, [real4(1), real6(1)][place]);
+    }
+  }
+  for (const [fake = ""] of OWN) assertEquals((await lab.fetch(fake)).error, "ConnectionRefused");
 });
 
 Deno.test("rules.nft holds as many mappings as dotp can make", async () => {

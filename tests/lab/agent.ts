@@ -7,7 +7,7 @@
  * First argument: the network namespace it must not be in, that of the lab itself.
  */
 
-import { exchange, fetchPage, holdPort, visit } from "./agent_client.ts";
+import { connect, disconnect, exchange, fetchPage, holdPort, talk, visit } from "./agent_client.ts";
 import { Servers } from "./agent_server.ts";
 import { killOthers, otherProcesses, OWN_NAMESPACE } from "./processes.ts";
 import { run, start } from "../support/run.ts";
@@ -45,6 +45,9 @@ async function main(): Promise<void> {
     exchange,
     fetch: fetchPage,
     visit,
+    connect,
+    talk,
+    disconnect,
     holdPort,
     startWeb: (params) => servers.startWeb(params),
     startUpstream: (params) => servers.startUpstream(params),

@@ -21,9 +21,10 @@ export class Servers {
     this.#report = report;
   }
 
-  /** Serves the page on every address there is, and UDP echo on the given ones. */
+  /** Serves the page and TCP echo on every address there is, and UDP echo on the given ones. */
   startWeb({ port, echo }: Operations["startWeb"]["params"]): Promise<null> {
     void servePages(Deno.listen({ hostname: "::", port }));
+    void serveEchoes(Deno.listen({ hostname: "::", port: 7 }));
     for (const hostname of echo) {
       void serveEcho(Deno.listenDatagram({ transport: "udp", hostname, port: 7 }));
     }
@@ -118,6 +119,13 @@ async function servePage(connection: Deno.TcpConn): Promise<void> {
     await connection.write(new TextEncoder().encode(page));
   } catch {
     // The client went away.
+  }
+}
+
+async function serveEchoes(listener: Deno.Listener): Promise<void> {
+  for await (const { readable, writable } of listener) {
+    // A client that goes away ends its own connection only.
+    readable.pipeTo(writable).catch(() => {});
   }
 }
 

@@ -22,7 +22,7 @@ import { Dotp, type DotpOptions, runDotp } from "./dotp.ts";
 import { Host } from "./host.ts";
 import type { Ended } from "../support/run.ts";
 import { eventually } from "../support/waiting.ts";
-import type { Datagram, Fetched, Script } from "./protocol.ts";
+import type { Datagram, Fetched, Heard, Script } from "./protocol.ts";
 
 export * from "./addresses.ts";
 export type { Message } from "./dns.ts";
@@ -75,6 +75,14 @@ export interface LabReply {
   message: Message;
   hex: string;
   ms: number;
+}
+
+/** A TCP connection that one of the hosts holds open. */
+export interface Connection extends AsyncDisposable {
+  /** Says something and waits for as much to come back. */
+  talk(hex: string, timeoutMs?: number): Promise<Heard>;
+  /** Waits for so many octets, which a talk may have given up waiting for. */
+  hear(octets: number, timeoutMs?: number): Promise<Heard>;
 }
 
 /** The three hosts. */
@@ -197,6 +205,21 @@ export class Lab implements AsyncDisposable {
     const to = { host: address, port: ECHO_PORT };
     const back = await this[where].exchange({ to, hex: "6563686f", timeoutMs });
     return back?.hex === "6563686f";
+  }
+
+  /** Opens a TCP connection to the echo port of an address. */
+  async connect(address: string, where: Where = "client"): Promise<Connection> {
+    const host = this[where];
+    const to = { host: address, port: ECHO_PORT, timeoutMs: FETCH_TIMEOUT_MS };
+    const { connection, error } = await host.call("connect", to);
+    if (connection === undefined) throw new Error(`Cannot connect to ${address}: ${error}`);
+    return {
+      talk: (hex, timeoutMs = FETCH_TIMEOUT_MS) =>
+        host.call("talk", { connection, hex, want: hex.length / 2, timeoutMs }),
+      hear: (want, timeoutMs = FETCH_TIMEOUT_MS) =>
+        host.call("talk", { connection, hex: "", want, timeoutMs }),
+      [Symbol.asyncDispose]: async () => void await host.call("disconnect", { connection }),
+    };
   }
 
   /** Reads the gateway's sets and maps. */

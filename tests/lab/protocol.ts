@@ -88,6 +88,18 @@ export interface Visit extends Fetched {
   address?: string;
 }
 
+/** How an attempt to open a TCP connection that stays ended. */
+export interface Connected {
+  connection?: number;
+  error?: string;
+}
+
+/** What came on such a connection, or how it ended. */
+export interface Heard {
+  hex?: string;
+  error?: string;
+}
+
 /** A process in a namespace. */
 export interface ProcessInfo {
   pid: number;
@@ -111,6 +123,12 @@ export interface Operations {
     params: { to: Endpoint; queries: string[]; port: number; atOnce: number; timeoutMs: number };
     result: Visit[];
   };
+  connect: { params: Endpoint & { timeoutMs: number }; result: Connected };
+  talk: {
+    params: { connection: number; hex: string; want: number; timeoutMs: number };
+    result: Heard;
+  };
+  disconnect: { params: { connection: number }; result: null };
   holdPort: { params: Endpoint; result: null };
   startWeb: { params: { port: number; echo: string[] }; result: null };
   startUpstream: { params: { at: Endpoint[]; otherAddresses: string[] }; result: null };

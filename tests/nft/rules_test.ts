@@ -30,7 +30,7 @@ Deno.test("rulesText() exchanges two definitions and the table, when others are 
       ? "define FAKE4 = 100.64.0.0/24"
       : line === "define FAKE6 = 2001:2::/48"
       ? "define FAKE6 = fd00::/64"
-      : line.replaceAll("table inet dotp", "table inet gate");
+      : line.replaceAll("inet dotp", "inet gate");
     assertEquals(changed[i], expected);
   }
   assert(changed.includes("define FAKE4 = 100.64.0.0/24"));
