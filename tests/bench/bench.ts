@@ -1,6 +1,6 @@
 /**
- * `deno task bench`: dotp against dnsmasq with nftset, with the same upstream, in one run, inside a
- * user and network namespace of its own (no root, loopback only).
+ * `deno task bench`: dotp against its peers, with the same upstream, in one run, inside a user and network
+ * namespace of its own (no root, loopback only).
  *
  * Contract: prints medians over the rounds, in which the servers alternate, and how they stand to
  * the goals. Two kinds of load are measured, for neither tells all. At full load, both serve the same
@@ -14,27 +14,59 @@
 
 import { isInside, runInside } from "../lab/namespace.ts";
 import { install, prepare, widenPath } from "../lab/tools.ts";
+import { hasProgram, packageOf } from "../support/programs.ts";
 import { endAll, mustRun } from "../support/run.ts";
 import { OUTSTANDING } from "./dnsperf.ts";
 import { type Blocks, type BlockSizes, hostAt, makeBlocks, writeZone } from "./names.ts";
 import { measureEcho, measureExpiry } from "./remarks.ts";
-import { disturbance, goals, memory, progress, type Row, type Section, table } from "./report.ts";
+import {
+  disturbance,
+  goals,
+  latency,
+  memory,
+  progress,
+  type Row,
+  type Section,
+  table,
+} from "./report.ts";
 import { say } from "./say.ts";
-import { type Running, startDnsmasq, startDotp, startUpstream, versions } from "./servers.ts";
+import {
+  type Running,
+  startDnsdist,
+  startDnsmasq,
+  startDotp,
+  startForwarder,
+  startSmartdns,
+  startUpstream,
+  versions,
+} from "./servers.ts";
 import type { Behaviour } from "./verify.ts";
-import { type Counts, execute, makeWorkloads, type Result, type Workload } from "./workloads.ts";
+import {
+  type Counts,
+  execute,
+  type Goal,
+  makeWorkloads,
+  type Result,
+  type Workload,
+} from "./workloads.ts";
 
-const USAGE = `Usage: deno task bench [--quick] [--rounds N] [--only dotp|dnsmasq] [--bare]
+const USAGE = `Usage: deno task bench [--quick] [--rounds N] [--only SERVER,...] [--bare]
 
   --quick        A smoke run: few queries, one round; its figures mean little
   --rounds N     Rounds in which the servers alternate (3)
-  --only SERVER  Leave the other one out
+  --only SERVER  Leave all but these out: dotp, forwarder, dnsdist, smartdns, dnsmasq
   --bare         Sets alone in the kernel: no rules, no connection tracking
 
 DOTP_BIN=PROGRAM measures that program in place of main.ts.`;
 
 /** Programs needed besides those of the lab. */
 const PROGRAMS = ["dnsperf", "dnsmasq", "knotd"];
+
+/** The program that each further peer needs; without it the peer is left out. */
+const PEERS = { forwarder: "cc", dnsdist: "dnsdist", smartdns: "smartdns" } as const;
+
+/** All servers, in the order of the report. */
+const SERVERS = ["dotp", "forwarder", "dnsdist", "smartdns", "dnsmasq"] as const;
 
 /** Status after Ctrl-C, as a shell would give it. */
 const EXIT_INTERRUPTED = 130;
@@ -63,7 +95,7 @@ const QUICK: Scale = {
 
 interface Options {
   readonly scale: Scale;
-  readonly only: string | undefined;
+  readonly only: readonly string[];
   readonly isBare: boolean;
 }
 
@@ -91,24 +123,27 @@ interface Mode {
   readonly rate?: number;
 }
 
+/** At a fixed rate a query costs no more than dnsmasq takes. */
+const PACED_GOALS: readonly Goal[] = [{ than: "dnsmasq", figure: "cpuMicros", most: 1 }];
+
 /** Rows are keyed by these three. */
 type Results = Map<string, Result[]>;
 
 function parseOptions(args: readonly string[]): Options | undefined {
   let scale = FULL;
   let rounds: number | undefined;
-  let only: string | undefined;
+  let only: readonly string[] = SERVERS;
   let isBare = false;
   const rest = [...args];
   for (let arg = rest.shift(); arg !== undefined; arg = rest.shift()) {
     if (arg === "--quick") scale = QUICK;
     else if (arg === "--rounds") rounds = Number(rest.shift());
-    else if (arg === "--only") only = rest.shift() ?? "";
+    else if (arg === "--only") only = (rest.shift() ?? "").split(",");
     else if (arg === "--bare") isBare = true;
     else return undefined;
   }
   if (rounds !== undefined && !(Number.isInteger(rounds) && rounds > 0)) return undefined;
-  if (only !== undefined && only !== "dotp" && only !== "dnsmasq") return undefined;
+  if (!only.every((name) => SERVERS.some((server) => server === name))) return undefined;
   return { scale: { ...scale, rounds: rounds ?? scale.rounds }, only, isBare };
 }
 
@@ -152,7 +187,9 @@ async function bench(directory: string, options: Options): Promise<number> {
   const bench: Bench = { directory, isBare, results: new Map(), problems: [], remarks: [] };
   const modes = makeModes(scale);
   try {
-    const contestants = makeContestants(blocks).filter(({ name }) => (only ?? name) === name);
+    const contestants = makeContestants(blocks, directory).filter(({ name }) =>
+      only.includes(name)
+    );
     for (const mode of modes) {
       for (const workload of workloads) {
         for (let round = 1; round <= scale.rounds; round++) {
@@ -162,8 +199,8 @@ async function bench(directory: string, options: Options): Promise<number> {
     }
     const [fullLoad] = modes;
     const [plain, known, fresh] = workloads;
-    if (only !== "dotp") await runOnce(bench, fullLoad, known, makeCached(blocks));
-    if (only !== "dnsmasq") {
+    if (only.includes("dnsmasq")) await runOnce(bench, fullLoad, known, makeCached(blocks));
+    if (only.includes("dotp")) {
       await remarkOnExpiry(bench, plain, fresh);
       await remarkOnEcho(bench, plain, scale.queriesPerSecond);
     }
@@ -184,18 +221,27 @@ function makeModes({ queriesPerSecond }: Scale): [Mode, Mode] {
   ];
 }
 
-function makeContestants(blocks: Blocks): Contestant[] {
+function makeContestants(blocks: Blocks, directory: string): Contestant[] {
   const probe = hostAt(blocks.plain, 0);
-  return [
+  const all: Contestant[] = [
     { name: "dotp", behaviour: "dotp", start: () => startDotp() },
-    { name: "dnsmasq", behaviour: "dnsmasq", start: () => startDnsmasq(probe, false) },
+    { name: "forwarder", behaviour: "forward", start: () => startForwarder(directory, probe) },
+    { name: "dnsdist", behaviour: "forward", start: () => startDnsdist(directory, probe) },
+    { name: "smartdns", behaviour: "set", start: () => startSmartdns(directory, probe) },
+    { name: "dnsmasq", behaviour: "set", start: () => startDnsmasq(probe, false) },
   ];
+  return all.filter(({ name }) => {
+    const program = Object.entries(PEERS).find(([peer]) => peer === name)?.[1];
+    if (program === undefined || hasProgram(program)) return true;
+    say(`${name} is left out: ${program} is not installed (Debian: ${packageOf(program)})`);
+    return false;
+  });
 }
 
 /** Run once, as a remark: what dnsmasq's cache saves it, which dotp does not have. */
 function makeCached(blocks: Blocks): Contestant {
   const probe = hostAt(blocks.plain, 0);
-  return { name: "dnsmasq+cache", behaviour: "dnsmasq", start: () => startDnsmasq(probe, true) };
+  return { name: "dnsmasq+cache", behaviour: "set", start: () => startDnsmasq(probe, true) };
 }
 
 async function runOnce(
@@ -241,11 +287,12 @@ function keyOf(mode: Mode, workload: Workload, name: string): string {
 
 function sectionsOf(results: Results, mode: Mode, workloads: readonly Workload[]): Section[] {
   return workloads.map((workload) => {
-    const rows = ["dotp", "dnsmasq", "dnsmasq+cache"].map((server): Row => {
+    const rows = [...SERVERS, "dnsmasq+cache"].map((server): Row => {
       return { server, results: results.get(keyOf(mode, workload, server)) ?? [] };
     });
     const withResults = rows.filter((row) => row.results.length > 0);
-    return { workload: workload.title, goal: workload.goal, rows: withResults };
+    const goals = mode.rate === undefined ? workload.goals : PACED_GOALS;
+    return { workload: workload.title, goals, rows: withResults };
   });
 }
 
@@ -257,6 +304,8 @@ function printReport(
   const all = modes.map((mode) => ({ mode, sections: sectionsOf(results, mode, workloads) }));
   const lines = all.flatMap(({ mode, sections }) => table(mode.title, sections));
   for (const { mode, sections } of all) lines.push(...goals(mode.title, sections));
+  const [, known, fresh] = all[1]?.sections ?? [];
+  if (known !== undefined && fresh !== undefined) lines.push(...latency(known, fresh));
   const loaded = all[0]?.sections.at(-1);
   if (loaded !== undefined) lines.push(...memory(loaded));
   lines.push(...remarks, ...disturbance([...results.values()].flat()));

@@ -1,11 +1,11 @@
 /**
  * The nftables state that the servers write to. Contract: made anew before each run, so every run
  * starts from empty sets, and only for the server that runs: nft reads the names of all sets on every
- * command, so the other's table would be a burden. dotp gets the repo's own rules.nft; dnsmasq the
- * few rules that policy routing by a set needs. Both use NAT, so both pay for connection tracking of
+ * command, so the other's table would be a burden. dotp gets the repo's own rules.nft; a peer with a
+ * set the few rules that policy routing by it needs; one that only forwards gets none. Both use NAT, so both pay for connection tracking of
  * what they send, as on any gateway. Bare means the sets alone, without a rule and without tracking.
  *
- * dnsmasq's set has the same size as dotp's: nftables picks its fastest kind of set for a stated size.
+ * The peers' set has the same size as dotp's: nftables picks its fastest kind of set for a stated size.
  */
 
 import { mustRun } from "../support/run.ts";
@@ -14,8 +14,8 @@ import type { Behaviour } from "./verify.ts";
 /** dotp's table. */
 export const DOTP_TABLE = "dotp";
 
-/** What dnsmasq is told to add to, as its --nftset spells it. */
-export const DNSMASQ_SET = "4#inet#bench#addr4";
+/** What a peer with a set is told to add to, as dnsmasq and smartdns spell it. */
+export const PEER_SET = "inet#bench#addr4";
 
 /** The rules that a gateway loads. */
 export const RULES_FILE = new URL("../../rules.nft", import.meta.url).pathname;
@@ -27,11 +27,11 @@ const DOTP_BARE = `table inet ${DOTP_TABLE} {
   map nat_map6 { type ipv6_addr : ipv6_addr; size 131072; }
 }`;
 
-const DNSMASQ_BARE = `table inet bench {
+const PEER_BARE = `table inet bench {
   set addr4 { type ipv4_addr; size 131072; }
 }`;
 
-const DNSMASQ_RULES = `table inet bench {
+const PEER_RULES = `table inet bench {
   chain prerouting {
     type filter hook prerouting priority mangle;
     ip daddr @addr4 meta mark set 0x1
@@ -49,14 +49,15 @@ const DNSMASQ_RULES = `table inet bench {
 /**
  * Removes all tables and makes those of one server.
  *
- * @param behaviour Whose
+ * @param behaviour Whose; one that only forwards has none
  * @param isBare Whether to leave the rules out
  */
 export async function resetTables(behaviour: Behaviour, isBare: boolean): Promise<void> {
   await mustRun(["nft", "flush", "ruleset"]); // The namespace's own: there is no other table in it.
-  if (behaviour === "dnsmasq") {
+  if (behaviour === "forward") return;
+  if (behaviour === "set") {
     await mustRun(["nft", "-f", "-"], {
-      stdin: isBare ? DNSMASQ_BARE : DNSMASQ_BARE + "\n" + DNSMASQ_RULES,
+      stdin: isBare ? PEER_BARE : PEER_BARE + "\n" + PEER_RULES,
     });
   } else if (isBare) {
     await mustRun(["nft", "-f", "-"], { stdin: DOTP_BARE });
@@ -82,8 +83,8 @@ export async function readDotpSet(): Promise<Set<string>> {
   return new Set((await readElements("set", DOTP_TABLE, "nat_addr")).map(addressOf));
 }
 
-/** The reals that dnsmasq has put in its set. */
-export async function readDnsmasqSet(): Promise<Set<string>> {
+/** The reals that a peer has put in its set. */
+export async function readPeerSet(): Promise<Set<string>> {
   return new Set((await readElements("set", "bench", "addr4")).map(addressOf));
 }
 

@@ -4,10 +4,13 @@
  * else: figures depend on the machine.
  */
 
-import type { Result } from "./workloads.ts";
+import type { Goal, Result } from "./workloads.ts";
 
 /** dotp's memory with all mappings of the last workload loaded. */
 const MEMORY_GOAL_MIB = 150;
+
+/** How much longer than a known name's answer a new one's may take on average. */
+const LATENCY_GOAL_MS = 0.1;
 
 /** So many mappings must be loaded for the memory goal to be judged. */
 const MEMORY_GOAL_MAPPINGS = 50_000;
@@ -28,7 +31,7 @@ export interface Row {
 /** All servers in one workload, under one kind of load. */
 export interface Section {
   readonly workload: string;
-  readonly goal: number;
+  readonly goals: readonly Goal[];
   readonly rows: readonly Row[];
 }
 
@@ -41,24 +44,40 @@ export function table(title: string, sections: readonly Section[]): string[] {
       const workload = index === 0 ? section.workload : "";
       lines.push(cells([workload, row.server, ...figuresOf(row.results)]));
     });
-    const ratios = ratiosOf(section);
-    if (ratios !== undefined) lines.push(cells(["", "dotp / dnsmasq", ...ratios]));
   }
   return lines;
 }
 
-/** How the figures stand to the goals; nothing where there are none of both servers. */
+/** How dotp's figures stand to the goals; nothing where there are none to compare with. */
 export function goals(title: string, sections: readonly Section[]): string[] {
-  const lines: string[] = [];
-  for (const section of sections) {
-    const share = cpuShare(section);
-    if (share === undefined) continue;
-    const verdict = share <= section.goal ? "met" : "missed";
-    const figures = `${share.toFixed(2).padStart(5)}   goal ${section.goal.toFixed(2)}`;
-    lines.push(`  ${section.workload.padEnd(20)}${figures}   ${verdict}`);
-  }
-  const heading = `processor time per query, as a share of dnsmasq's; ${title}`;
-  return lines.length === 0 ? [] : ["", heading, ...lines];
+  const lines = sections.flatMap((section) =>
+    section.goals.flatMap((goal) => {
+      const share = ratio(section, goal);
+      if (!Number.isFinite(share)) return [];
+      const { most = Infinity, least = 0 } = goal;
+      const limit = goal.most === undefined
+        ? `at least ${least.toFixed(2)}`
+        : `at most ${most.toFixed(2)}`;
+      const figure = goal.figure === "cpuMicros" ? "processor time" : "queries/s";
+      const what = `${section.workload.padEnd(20)}${`${figure} / ${goal.than}'s`.padEnd(30)}`;
+      const verdict = share <= most && share >= least ? "met" : "missed";
+      return [`  ${what}${share.toFixed(2).padStart(6)}   goal ${limit}   ${verdict}`];
+    })
+  );
+  return lines.length === 0 ? [] : ["", `dotp's figures over others'; ${title}`, ...lines];
+}
+
+/** How much longer than a known name's answer a new one's takes, at a fixed rate. */
+export function latency(known: Section, fresh: Section): string[] {
+  const of = ({ rows }: Section) =>
+    median(
+      rows.find(({ server }) => server === "dotp")?.results.map((r) => r.load.averageMs) ?? [],
+    );
+  const moreMs = of(fresh) - of(known);
+  if (!Number.isFinite(moreMs)) return [];
+  const verdict = moreMs <= LATENCY_GOAL_MS ? "met" : "missed";
+  const goal = `goal at most ${LATENCY_GOAL_MS.toFixed(2)}   ${verdict}`;
+  return [`  a new name waits ${moreMs.toFixed(2)} ms longer than a known one   ${goal}`];
 }
 
 /** What is resident once all mappings of a workload are loaded. */
@@ -120,28 +139,13 @@ function figuresOf(results: readonly Result[]): string[] {
   ];
 }
 
-function ratiosOf(section: Section): string[] | undefined {
-  const share = cpuShare(section);
-  if (share === undefined) return undefined;
-  return [
-    ratio(section, (result) => result.load.queriesPerSecond),
-    share.toFixed(2).padEnd(9).padStart(WIDTHS[3]),
-    ratio(section, (result) => result.load.averageMs),
-    ratio(section, (result) => result.load.maxMs),
-    "",
-    ratio(section, (result) => sum(result.peak)),
-  ];
-}
-
-function cpuShare(section: Section): number | undefined {
-  const share = Number(ratio(section, (result) => result.cpuMicros, 4));
-  return Number.isFinite(share) ? share : undefined;
-}
-
-function ratio(section: Section, figure: (result: Result) => number, digits = 2): string {
+/** A figure of dotp's over that of another server; NaN where one of them was not measured. */
+function ratio({ rows }: Section, { than, figure }: Goal): number {
   const of = (server: string) =>
-    median(section.rows.find((row) => row.server === server)?.results.map(figure) ?? []);
-  return (of("dotp") / of("dnsmasq")).toFixed(digits);
+    median(
+      rows.find((row) => row.server === server)?.results.map((result) => result[figure]) ?? [],
+    );
+  return of("dotp") / of(than);
 }
 
 function cells(texts: readonly string[]): string {

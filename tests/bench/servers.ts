@@ -1,18 +1,27 @@
 /**
- * Starts the three servers of the bench: the upstream, dotp and dnsmasq. Contract: each function
- * returns once the server answers, and the caller ends it. dnsmasq is set up to do the same work as
- * dotp: no cache, as dotp has none, as many queries in flight as come, its own random source ports.
- * What still differs is in dnsmasq's favour: it adds the real to one set, dotp to a set and a map.
+ * Starts the servers of the bench: the upstream, dotp and its peers. Contract: each function returns
+ * once the server answers, and the caller ends it. The peers are set up to do the same work as dotp: no
+ * cache, as dotp has none, as many queries in flight as come, their own random source ports. What
+ * still differs is in their favour: dnsmasq and smartdns add the real to one set, dotp to a set and a
+ * map; dnsdist and the forwarder only pass queries on.
  */
 
-import { DNSMASQ_SET, DOTP_TABLE } from "./kernel.ts";
+import { DOTP_TABLE, PEER_SET } from "./kernel.ts";
 import { CONFIGURED, type Host, ZONE } from "./names.ts";
 import { mustRun } from "../support/run.ts";
 import { Server } from "./process.ts";
 import { ask, isAnswering } from "./verify.ts";
 
 /** Ports in the bench's own network namespace. */
-export const Port = { UPSTREAM: 5300, DOTP: 5301, DNSMASQ: 5302, ECHO: 5303 } as const;
+export const Port = {
+  UPSTREAM: 5300,
+  DOTP: 5301,
+  DNSMASQ: 5302,
+  ECHO: 5303,
+  FORWARDER: 5304,
+  DNSDIST: 5305,
+  SMARTDNS: 5306,
+} as const;
 
 /** dnsmasq's own upper limit. */
 const DNSMASQ_CACHE_MAX = 10_000;
@@ -102,10 +111,75 @@ export async function startDnsmasq(probe: Host, hasCache: boolean): Promise<Runn
     ...[`--listen-address=${LOOPBACK}`, `--port=${Port.DNSMASQ}`, "--bind-interfaces"],
     ...[`--server=${LOOPBACK}#${Port.UPSTREAM}`, "--dns-forward-max=10000"],
     `--cache-size=${hasCache ? DNSMASQ_CACHE_MAX : 0}`,
-    `--nftset=/${CONFIGURED}/${DNSMASQ_SET}`,
+    `--nftset=/${CONFIGURED}/4#${PEER_SET}`,
   ]);
   await server.ready(async () => await ask(Port.DNSMASQ, probe.name) === probe.real);
   return { server, port: Port.DNSMASQ };
+}
+
+/**
+ * Starts smartdns with nftset, without what it does to choose among addresses.
+ *
+ * @param directory For its configuration
+ * @param probe A host that is not configured
+ */
+export async function startSmartdns(directory: string, probe: Host): Promise<Running> {
+  const config = `${directory}/smartdns.conf`;
+  await Deno.writeTextFile(
+    config,
+    [
+      `bind ${LOOPBACK}:${Port.SMARTDNS}`,
+      `server ${LOOPBACK}:${Port.UPSTREAM}`,
+      "cache-size 0",
+      "speed-check-mode none",
+      "dualstack-ip-selection no",
+      "log-level error",
+      `log-file ${directory}/smartdns.log`,
+      `nftset /${CONFIGURED}/#4:${PEER_SET}`,
+      "",
+    ].join("\n"),
+  );
+  const server = new Server("smartdns", ["smartdns", "-f", "-p", "-", "-c", config]);
+  await server.ready(async () => await ask(Port.SMARTDNS, probe.name) === probe.real);
+  return { server, port: Port.SMARTDNS };
+}
+
+/**
+ * Starts dnsdist, which passes everything on.
+ *
+ * @param directory For its configuration
+ * @param probe A host of the zone
+ */
+export async function startDnsdist(directory: string, probe: Host): Promise<Running> {
+  const config = `${directory}/dnsdist.conf`;
+  await Deno.writeTextFile(
+    config,
+    `setLocal("${LOOPBACK}:${Port.DNSDIST}")
+setSecurityPollSuffix("")
+setMaxUDPOutstanding(10240)
+newServer({address="${LOOPBACK}:${Port.UPSTREAM}", healthCheckMode="up"})
+`,
+  );
+  const options = ["--supervised", "--disable-syslog", "--config", config];
+  const server = new Server("dnsdist", ["dnsdist", ...options]);
+  await server.ready(async () => await ask(Port.DNSDIST, probe.name) === probe.real);
+  return { server, port: Port.DNSDIST };
+}
+
+/**
+ * Compiles and starts the forwarder, see forwarder.c.
+ *
+ * @param directory For the program
+ * @param probe A host of the zone
+ */
+export async function startForwarder(directory: string, probe: Host): Promise<Running> {
+  const program = `${directory}/forwarder`;
+  const source = new URL("forwarder.c", import.meta.url).pathname;
+  await mustRun(["cc", "-O2", "-o", program, source]);
+  const ports = [Port.FORWARDER, Port.UPSTREAM].map(String);
+  const server = new Server("forwarder", [program, ...ports]);
+  await server.ready(async () => await ask(Port.FORWARDER, probe.name) === probe.real);
+  return { server, port: Port.FORWARDER };
 }
 
 /** Starts the echo: see echo.ts. */
