@@ -235,13 +235,6 @@ export class MessageCursor {
     return this.body < this.end ? this.view.getUint8(this.body + Netfilter.FAMILY) : 0;
   }
 
-  /** The resource of a netfilter message: in what nftables lists, the lower half of its generation. */
-  get resource(): number {
-    return this.attributes - this.body < Netfilter.SIZE
-      ? 0
-      : this.view.getUint16(this.body + Netfilter.RESOURCE);
-  }
-
   /** Where the attributes of a netfilter message begin. */
   get attributes(): number {
     return Math.min(this.body + Netfilter.SIZE, this.end);

@@ -20,7 +20,7 @@ import {
 } from "./attributes.ts";
 
 /** Message types; the kernel's listing consists of `NEW`. */
-export const ConntrackType = { NEW: 0x100, GET: 0x101, DELETE: 0x102 } as const;
+export const ConntrackType = { NEW: 0x100, GET: 0x101, DELETE: 0x102, STATISTICS: 0x105 } as const;
 
 /** Multicast groups (enum nfnetlink_groups). */
 export const ConntrackGroup = { NEW: 1, UPDATE: 2, DESTROY: 3 } as const;
@@ -74,6 +74,13 @@ export function writeListConnections(
     writer.uint32(Connection.STATUS, status);
     writer.uint32(Connection.STATUS_MASK, status);
   }
+  writer.end();
+}
+
+/** Asks how many connections there are: a question that costs nothing, of whether conntrack answers. */
+export function writeCountConnections(writer: MessageWriter, sequence: number): void {
+  const flags = MessageFlag.REQUEST | MessageFlag.ACK;
+  writer.begin(ConntrackType.STATISTICS, flags, sequence, 0);
   writer.end();
 }
 

@@ -91,7 +91,12 @@ function element(key: string, data?: string, timeoutMs?: number): SetElement {
   return { key: bytes(key), data: data === undefined ? undefined : bytes(data), timeoutMs };
 }
 
-async function list(socket: NetlinkSocket, set: string, breathe = () => Promise.resolve()) {
+async function list(
+  socket: NetlinkSocket,
+  set: string,
+  breathe = () => Promise.resolve(),
+  isOvertaken = () => false,
+) {
   let found: (readonly [key: string, data: string, expiresMs: number])[] = [];
   const cursor = new ElementCursor();
   await socket.list({
@@ -104,7 +109,7 @@ async function list(socket: NetlinkSocket, set: string, breathe = () => Promise.
       }
     },
     breathe,
-    isSteady: true,
+    isOvertaken,
   });
   return found;
 }
@@ -251,13 +256,15 @@ Deno.test(
     }
     // The first attempt is overtaken, again and again; the second one is left alone.
     let changes = 0;
-    const found = await list(socket, "nat_map", () => {
+    let noticed = 0;
+    const change = () => {
       if (changes < 3) {
         const late = element(`172.16.0.${changes++}`, "192.0.2.1");
         assertEquals(other.transact(batch([["add", "nat_map", [late]]])), { kind: "done" });
       }
       return Promise.resolve();
-    });
+    };
+    const found = await list(socket, "nat_map", change, () => noticed !== (noticed = changes));
     other.close();
     assertEquals(found.length, 20_003);
     assertEquals(new Set(found.map(([key]) => key)).size, 20_003);
@@ -352,7 +359,7 @@ async function connections(socket: NetlinkSocket, family: 4 | 6, destination: st
       });
     },
     breathe: () => Promise.resolve(),
-    isSteady: false,
+    isOvertaken: () => false,
   });
   return found.sort((a, b) => a.sourcePort - b.sourcePort);
 }

@@ -53,7 +53,6 @@ const message = fc.record({
   flags: fc.nat(0xffff),
   sequence: fc.nat(0xffff_ffff),
   family: fc.nat(0xff),
-  resource: fc.nat(0xffff),
   attributes: fc.array(fc.oneof(leaf, nest), { maxLength: 6 }),
 });
 
@@ -65,17 +64,17 @@ Deno.test("cursors read what MessageWriter wrote, when messages and attributes a
     "netlink round trip",
     fc.property(fc.array(message, { maxLength: 5 }), (specs) => {
       writer.clear();
-      for (const { type, flags, sequence, family, resource, attributes } of specs) {
-        writer.begin(type, flags, sequence, family, resource);
+      for (const { type, flags, sequence, family, attributes } of specs) {
+        writer.begin(type, flags, sequence, family);
         for (const attribute of attributes) write(writer, attribute);
         writer.end();
       }
       const cursor = new MessageCursor().reset(new DataView(writer.bytes.buffer), 0, writer.length);
       for (const spec of specs) {
         assert(cursor.next());
-        const { type, flags, sequence, family, resource } = cursor;
+        const { type, flags, sequence, family } = cursor;
         const attributes = read(new AttributeCursor().of(cursor), spec.attributes);
-        assertEquals({ type, flags, sequence, family, resource, attributes }, spec);
+        assertEquals({ type, flags, sequence, family, attributes }, spec);
       }
       assert(!cursor.next() && !cursor.isDamaged);
     }),

@@ -137,11 +137,12 @@ class Batch {
   readonly name = new DataView(new ArrayBuffer(BATCH_DATAGRAMS_MAX * ADDRESS_ROOM));
   readonly control = new DataView(new ArrayBuffer(BATCH_DATAGRAMS_MAX * CONTROL_ROOM));
   readonly iov = new DataView(new ArrayBuffer(BATCH_DATAGRAMS_MAX * IovLayout.SIZE));
-  readonly #dataAddress: bigint;
+  /** An address of this machine has 47 bits, so a number holds it. */
+  readonly #dataAddress: number;
 
   /** @param data room for the datagrams themselves, which this must not outlive */
   constructor(libc: Libc, data: Uint8Array<ArrayBuffer>) {
-    this.#dataAddress = libc.addressOf(data);
+    this.#dataAddress = Number(libc.addressOf(data));
     const [names, controls, iovs] = [this.name, this.control, this.iov].map(({ buffer }) =>
       libc.addressOf(new Uint8Array(buffer as ArrayBuffer))
     ) as [bigint, bigint, bigint];
@@ -159,7 +160,9 @@ class Batch {
   /** Says which octets of the data a datagram has. */
   setOctets(i: number, offset: number, length: number): void {
     const at = i * IovLayout.SIZE;
-    this.iov.setBigUint64(at + IovLayout.BASE, this.#dataAddress + BigInt(offset), true);
+    const address = this.#dataAddress + offset;
+    this.iov.setUint32(at + IovLayout.BASE, address >>> 0, true);
+    this.iov.setUint32(at + IovLayout.BASE + 4, address / 0x1_0000_0000, true);
     this.iov.setUint32(at + IovLayout.LENGTH, length, true);
   }
 

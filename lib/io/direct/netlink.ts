@@ -57,8 +57,11 @@ export interface Listing {
   readonly onMessage: (message: MessageCursor) => void;
   /** Gives others a turn. */
   readonly breathe: () => Promise<void>;
-  /** Whether it must be of one moment; else it may lack what came meanwhile, or hold it twice. */
-  readonly isSteady: boolean;
+  /**
+   * Whether what is listed has changed since `begin`, so that an entry may be missing or there twice:
+   * then it is begun anew.
+   */
+  readonly isOvertaken: () => boolean;
 }
 
 /** Thrown where netlink does not work. */
@@ -168,7 +171,8 @@ export class NetlinkSocket {
     for (let attempt = 1; attempt <= LISTING_ATTEMPTS; attempt++) {
       listing.begin();
       // The last attempt is in one go, so that least can come in between.
-      if (await this.#listOnce(listing, attempt < LISTING_ATTEMPTS) || !listing.isSteady) return;
+      const isWhole = await this.#listOnce(listing, attempt < LISTING_ATTEMPTS);
+      if (isWhole && !listing.isOvertaken()) return;
     }
     throw new NetlinkError(`A listing was overtaken by changes ${LISTING_ATTEMPTS} times`);
   }
@@ -266,26 +270,21 @@ export class NetlinkSocket {
     return sequence;
   }
 
-  /** Takes one listing; false where a change has overtaken it. */
+  /** Takes one listing; false where the kernel says that a change has overtaken it. */
   async #listOnce({ write, onMessage, breathe }: Listing, mayBreathe: boolean): Promise<boolean> {
     const sequence = this.#request(write);
-    let isSteady = true;
-    let generation: number | undefined;
+    let isWhole = true;
     for (let part = 1;; part++) {
       const length = this.#receive();
       if (length < 0) throw new NetlinkError("Cannot receive a listing", -length);
       const message = this.#message.reset(this.#view, 0, length);
       while (message.next()) {
         if (message.sequence !== sequence) continue;
-        if ((message.flags & MessageFlag.DUMP_INTERRUPTED) !== 0) isSteady = false;
+        if ((message.flags & MessageFlag.DUMP_INTERRUPTED) !== 0) isWhole = false;
         const end = readAcknowledgement(message);
-        if (end === undefined) {
-          // nftables sets no flag where a set changes while it is listed.
-          generation ??= message.resource;
-          isSteady &&= generation === message.resource;
-          onMessage(message);
-        } else if (end.errno !== 0) throw new NetlinkError("Cannot list", end.errno);
-        else if (message.type === Control.DONE) return isSteady;
+        if (end === undefined) onMessage(message);
+        else if (end.errno !== 0) throw new NetlinkError("Cannot list", end.errno);
+        else if (message.type === Control.DONE) return isWhole;
       }
       if (message.isDamaged) throw new NetlinkError("A listing is damaged");
       if (mayBreathe && part % PARTS_AT_ONCE === 0) await breathe();
