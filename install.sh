@@ -737,18 +737,15 @@ build() {
 	cp "$checkout/dist/dotp" "$work/dotp"
 }
 
-# A bundle starts the Deno that it finds on the PATH, and the service's PATH has none. So its first
-# line becomes two that both sh and JavaScript take: sh starts the one Deno, with the same options, and
-# JavaScript sees a string and a comment. The kernel would cut a first line that is longer than 255.
+# A bundle starts the Deno that it finds on the PATH, and the service's PATH has none: its second line
+# gets the one Deno.
 use_deno() {
-	options=$(head -c 4096 "$work/dotp" | sed -n '1s/^#!.*env -S deno run //p' | tr -d '\000')
-	if [ -z "$options" ]; then return; fi
+	case $(head -c 4096 "$work/dotp" | tr -d '\000' | sed -n 2p) in
+	'":" //# ; exec '*' deno run '*) ;;
+	*) return ;;
+	esac
 	get_deno
-	# shellcheck disable=SC2016 # For the program to expand.
-	{
-		printf '#!/bin/sh\n":" //# ; exec %s run %s "$0" "$@"\n;\n' "$deno" "$options"
-		sed 1d "$work/dotp"
-	} >"$work/dotp.named"
+	sed "2s| deno run | $deno run |" "$work/dotp" >"$work/dotp.named"
 	mv "$work/dotp.named" "$work/dotp"
 }
 
@@ -782,7 +779,7 @@ copy_to_try() {
 	cp "$work/dotp" "$work/dotp.try"
 	# Deno may not be where the program will look for it yet.
 	if [ -n "${deno_now-}" ]; then
-		sed "2s|exec $deno |exec $deno_now |" "$work/dotp" >"$work/dotp.try"
+		sed "2s| $deno run | $deno_now run |" "$work/dotp" >"$work/dotp.try"
 	fi
 	chmod 755 "$work/dotp.try"
 }
@@ -797,13 +794,13 @@ is_foreign() {
 	esac
 }
 
-# Runs the copy, without a trace in a home.
+# Runs the copy.
 try_program() {
 	if [ ! -f "$work/dotp.try" ]; then
 		printf 'it is for another processor\n' >&2
 		return 1
 	fi
-	DENO_DIR=$work/deno-cache "$work/dotp.try" "$@" </dev/null
+	"$work/dotp.try" "$@" </dev/null
 }
 
 # What was fetched must work here, before anything of it is installed.

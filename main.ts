@@ -17,7 +17,7 @@ import { type Config, UsageError } from "./lib/config.ts";
 import { check } from "./lib/io/check.ts";
 import { StartError, warnOfSurroundings } from "./lib/io/preflight.ts";
 import { openSyslog, readRole, startChild, tellReady } from "./lib/io/runtime/daemon.ts";
-import { startLog, writeToStderr } from "./lib/io/runtime/log.ts";
+import { startLog, writeFailure, writeToStderr } from "./lib/io/runtime/log.ts";
 import { tellSystemd } from "./lib/io/runtime/service.ts";
 import { rulesText } from "./lib/nft/rules.ts";
 import { serve } from "./lib/io/app.ts";
@@ -62,7 +62,7 @@ async function main(): Promise<number> {
     }
   } catch (error) {
     if (!(error instanceof UsageError || error instanceof StartError)) throw error;
-    writeToStderr(`dotp: ${error.message}\n`);
+    writeFailure(`dotp: ${error.message}\n`);
     return error instanceof UsageError ? Exit.USAGE : Exit.FAILURE;
   }
 }

@@ -1,15 +1,12 @@
 /**
  * `deno task bundle`: `dist/dotp`, all of dotp in one executable file, for machines that have Deno.
  *
- * The file needs nothing else: the packages are in it, and so are their licences. Its first line
- * starts Deno with the permissions of permissions.ts, without a configuration or a lock file. The
- * same sources make the same octets on any machine.
+ * The file needs nothing else: the packages are in it, and so are their licences. It is a shell
+ * script that starts Deno with itself, with the permissions of permissions.ts, without a configuration
+ * or a lock file. The same sources make the same octets on any machine.
  */
 import { ITSELF, permissionFlags } from "./permissions.ts";
 import { ROOT, runDeno, runTask, type Task, TaskError, VERSION } from "./task.ts";
-
-/** Linux reads no more of a first line (BINPRM_BUF_SIZE), the line feed included. */
-const FIRST_LINE_MAX = 255;
 
 /** Names of the file in which a package states its licence. */
 const LICENSES = ["LICENSE", "LICENSE.md", "LICENSE.txt"];
@@ -21,14 +18,16 @@ const PACKAGE_COMMENT =
 /** How a module says whose it is, where its package has no licence file: Deno's standard library. */
 const MIT_COMMENT = /^\/\/ (?<copyright>Copyright .+)\. MIT license\.$/m;
 
-/** The first line of the bundle. `-q`: Deno would tell of each program that is not installed. */
-export function firstLine(): string {
+/**
+ * The first lines of the bundle, which sh and JavaScript both take: sh starts Deno, and JavaScript sees
+ * a string and a comment. (A first line that started Deno would be longer than Linux reads.) `-q`: Deno
+ * would tell of each program that is not installed. DENO_DIR: it would leave its caches in the home of
+ * whoever runs dotp; where it cannot write, it does without.
+ */
+export function header(): string {
   const flags = ["-q", "--no-config", ...permissionFlags(ITSELF)];
-  const line = `#!/usr/bin/env -S deno run ${flags.join(" ")}\n`;
-  if (line.length > FIRST_LINE_MAX) {
-    throw new TaskError(`The first line has ${line.length} octets, Linux reads ${FIRST_LINE_MAX}`);
-  }
-  return line;
+  const command = `exec env DENO_DIR=/dev/null deno run ${flags.join(" ")} "$0" "$@"`;
+  return `#!/bin/sh\n":" //# ; ${command}\n;\n`;
 }
 
 /**
@@ -79,7 +78,7 @@ async function licenseOf(module: string, mit: string): Promise<string | undefine
 }
 
 async function makeBundle({ work }: Task): Promise<string[]> {
-  await Deno.writeTextFile(`${work}/dotp`, `${firstLine()}${await makeModule(work)}`);
+  await Deno.writeTextFile(`${work}/dotp`, `${header()}${await makeModule(work)}`);
   await Deno.chmod(`${work}/dotp`, 0o755);
   return ["dotp"];
 }

@@ -2,8 +2,8 @@
  * What Deno lets a built dotp do: the one list that the bundle's first line and the compiled binary
  * are made from. A test compares it with the programs that `lib/io/` starts.
  *
- * dotp may listen and send, run the programs that `lib/check/programs.ts` names, read the one variable
- * in which systemd says where it waits, and write a pid file where such files live. It may read no
+ * dotp may listen and send, run the programs that `lib/check/programs.ts` names, read the variables
+ * in which systemd says where it waits and that it keeps the log, and write a pid file where such files live. It may read no
  * file by itself, and nobody is asked.
  */
 import { PROGRAMS } from "../lib/check/programs.ts";
@@ -30,7 +30,7 @@ export function permissionFlags(itself: readonly string[]): string[] {
     "--unstable-net",
     "--allow-net",
     `--allow-run=${[...PROGRAMS.map(({ name }) => name), ...itself].join(",")}`,
-    "--allow-env=NOTIFY_SOCKET",
+    "--allow-env=NOTIFY_SOCKET,JOURNAL_STREAM",
     `--allow-write=${PID_FILES.join(",")}`,
   ];
 }

@@ -50,7 +50,7 @@ const MAY_USE: Readonly<Record<string, readonly string[]>> = {
       "nft",
       "policy",
     ],
-    ...["proxy", "util", "@logtape/logtape", "node:timers"],
+    ...["proxy", "util", "@logtape/logtape", "node:fs", "node:timers"],
   ],
 };
 

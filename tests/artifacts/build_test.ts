@@ -79,14 +79,16 @@ Deno.test("deno task build embeds dotp and nothing else, when it has a runtime",
     const checked = await run(["sha256sum", "-c", "SHA256SUMS"], { cwd: dist });
     assertEquals(checked.stdout, [...BINARIES].reverse().map((name) => `${name}: OK\n`).join(""));
     await make("bundle", `${directory}/bundle`);
-    const [firstLine = "", ...rest] = Deno.readTextFileSync(`${directory}/bundle/dotp`).split("\n");
+    const [, command = "", , ...rest] = Deno.readTextFileSync(`${directory}/bundle/dotp`).split(
+      "\n",
+    );
     for (const name of BINARIES) {
       assertEquals((Deno.statSync(`${dist}/${name}`).mode ?? 0) & 0o777, 0o755);
       const binary = Buffer.from(Deno.readFileSync(`${dist}/${name}`));
       const files = embeddedJson(binary, '[{"File":');
       assertEquals(files.map(({ File }: { File: { n: string } }) => File.n), ["dotp.js"]);
       assert(binary.includes(rest.join("\n")), "it is the module of the bundle");
-      assertPermissions(embeddedJson(binary, '{"argv":'), firstLine);
+      assertPermissions(embeddedJson(binary, '{"argv":'), command);
       const packages = ["fast-check", "dns-packet", "deno-std/1.4.0/assert"];
       for (const stranger of [directory, "_test.ts", ...packages.map((name) => `npm/${name}`)]) {
         assert(!binary.includes(stranger), stranger);
@@ -103,9 +105,9 @@ interface Metadata {
   readonly unstable_config: { readonly features: readonly string[] };
 }
 
-/** Asserts that a binary may do what the first line of the bundle grants, and start itself. */
-function assertPermissions(metadata: Metadata, firstLine: string): void {
-  const granted = (name: string) => new RegExp(`--allow-${name}=(\\S+)`).exec(firstLine)?.[1];
+/** Asserts that a binary may do what the bundle's command grants, and start itself. */
+function assertPermissions(metadata: Metadata, command: string): void {
+  const granted = (name: string) => new RegExp(`--allow-${name}=(\\S+)`).exec(command)?.[1];
   const allowed = Object.entries(metadata.permissions)
     .filter(([name, value]) => name.startsWith("allow_") && name !== "allow_import" && value);
   assertEquals(Object.fromEntries(allowed), {

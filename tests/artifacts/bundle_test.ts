@@ -8,9 +8,6 @@ import { dirname } from "node:path";
 import deno from "../../deno.json" with { type: "json" };
 import { inTempDir, make, namesIn, ROOT, run } from "./setup.ts";
 
-/** Linux reads 256 octets of a first line. */
-const FIRST_LINE_MAX = 255;
-
 /** The paths by which dotp may start itself; not Deno, with which it could do anything. */
 const ITSELF = ["dotp", "/usr/local/bin/dotp"];
 
@@ -28,12 +25,11 @@ function wordsOf(text: string, pattern: RegExp): string[] {
   return Array.from(new Set(Array.from(text.matchAll(pattern), ([, word = ""]) => word))).sort();
 }
 
-Deno.test("the bundle's first line grants what the sources use, when they are searched", async () => {
+Deno.test("the bundle's header grants what the sources use, when they are searched", async () => {
   await inTempDir(async (dist) => {
     await make("bundle", dist);
-    const [line = ""] = Deno.readTextFileSync(`${dist}/dotp`).split("\n");
-    assert(line.length < FIRST_LINE_MAX, `${line.length}`);
-    const [, command = ""] = /^#!\/usr\/bin\/env -S deno run (.*)$/.exec(line) ?? [];
+    const [, line = ""] = Deno.readTextFileSync(`${dist}/dotp`).split("\n");
+    const [, command = ""] = / deno run (.*) "\$0" "\$@"$/.exec(line) ?? [];
     const flags = command.split(" ");
     const run = flags.find((flag) => flag.startsWith("--allow-run="))?.split("=")[1]?.split(",");
     const text = sources();
@@ -46,10 +42,10 @@ Deno.test("the bundle's first line grants what the sources use, when they are se
       "--no-prompt",
       ...deno.unstable.map((feature) => `--unstable-${feature}`),
       "--allow-net",
-      "--allow-env=NOTIFY_SOCKET",
+      "--allow-env=NOTIFY_SOCKET,JOURNAL_STREAM",
       "--allow-write=/run/dotp.pid,/run/dotp",
     ]);
-    assertEquals(wordsOf(text, /const VARIABLE = "([^"]+)"/g), ["NOTIFY_SOCKET"]);
+    assertEquals(wordsOf(text, /const VARIABLE = "([^"]+)"/g), ["JOURNAL_STREAM", "NOTIFY_SOCKET"]);
   });
 });
 
@@ -61,10 +57,9 @@ Deno.test("the bundle runs from anywhere, when it is all there is", async () => 
     for (const name of ["deno.json", "deno.lock", "package.json"]) {
       Deno.writeTextFileSync(`${directory}/${name}`, "broken");
     }
-    const env = {
-      PATH: `${dirname(Deno.execPath())}:/usr/bin:/bin`,
-      DENO_DIR: `${directory}/cache`,
-    };
+    const home = `${directory}/home`;
+    Deno.mkdirSync(home);
+    const env = { PATH: `${dirname(Deno.execPath())}:/usr/bin:/bin`, HOME: home };
     const options = { cwd: directory, clearEnv: true, env };
     const version = await run(["./dotp", "--version"], options);
     assertEquals(version, { code: 0, stdout: `dotp ${deno.version}\n`, stderr: "" });
@@ -74,6 +69,7 @@ Deno.test("the bundle runs from anywhere, when it is all there is", async () => 
     const wrong = await run([`${directory}/dotp`, "--frobnicate"], options);
     assertEquals(wrong.code, 2);
     assertMatch(wrong.stderr, /^dotp: [^\n]*--frobnicate[^\n]*\n$/);
+    assertEquals(namesIn(home), []);
   });
 });
 

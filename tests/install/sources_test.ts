@@ -157,11 +157,22 @@ async function checkout(staging: Staging): Promise<string> {
   return script;
 }
 
+/** A bundle that a Deno starts. */
+function bundle(deno: string): string {
+  const options = "--allow-net --allow-run=nft";
+  return `#!/bin/sh
+":" //# ; exec env DENO_DIR=/dev/null ${deno} run ${options} "$0" "$@"
+;
+main();`;
+}
+
 /** A Deno that tells its version and where it is, and whose one task makes a bundle. */
 function deno(path: string, version = "2.9.6"): string {
   return `case $1 in
 eval) echo "${version} ${path}" ;;
-task) mkdir -p dist; printf '#!/usr/bin/env -S deno run --allow-net --allow-run=nft\\nmain();\\n' >dist/dotp ;;
+task)
+  mkdir -p dist
+  echo '${bundle("deno")}' >dist/dotp ;;
 esac`;
 }
 
@@ -174,14 +185,7 @@ Deno.test("--from-source builds the checkout, and takes a copy of a Deno in a ho
   assertEquals({ code, stderr }, { code: 0, stderr: "" });
   assertMatch(stdout, /^build dist\/dotp in /);
   assertEquals(staging.read(Path.deno), await Deno.readTextFile(path));
-  assertEquals(
-    staging.read(Path.program),
-    `#!/bin/sh
-":" //# ; exec ${Path.deno} run --allow-net --allow-run=nft "$0" "$@"
-;
-main();
-`,
-  );
+  assertEquals(staging.read(Path.program), `${bundle(Path.deno)}\n`);
   // The copy is of the right version: it serves for the next build too.
   const installed = staging.tree();
   Deno.removeSync(path);

@@ -1,6 +1,9 @@
 /**
  * The log: one line an event on standard error, as text or as JSON.
  *
+ * Where standard error leads to systemd's journal, a line begins with its priority, as sd-daemon(3) has
+ * it, and a line of text has no time, since the journal keeps both of each entry.
+ *
  * What comes from the network is given as a property, never as part of the message, and is quoted and
  * escaped where it is written, so that no line can be forged. Names that clients ask for appear at
  * level debug only. What can happen with every query is logged through a `RateLimit`.
@@ -14,19 +17,37 @@ import {
   type LogRecord,
   type Sink,
 } from "@logtape/logtape";
+import { fstatSync } from "node:fs";
 import type { LogFormat, LogLevel } from "../../config.ts";
 import { nowMs } from "./clock.ts";
 
 /** Where everything is logged. */
 export const log = getLogger("dotp");
 
+/** Names device and inode of the stream to the journal. */
+const VARIABLE = "JOURNAL_STREAM";
+
+/** The priorities of syslog(3). */
+const PRIORITIES: Readonly<Record<LogRecord["level"], number>> = {
+  trace: 7,
+  debug: 7,
+  info: 6,
+  warning: 4,
+  error: 3,
+  fatal: 2,
+};
+
 /** How often a line of one kind is written at the most. */
 const LINE_INTERVAL_MS = 10_000;
 
 /** Sets level and form of the log; to be called before anything is logged. */
 export function startLog(level: LogLevel, format: LogFormat, write: (line: string) => void): void {
-  const formatter = format === "json" ? getJsonLinesFormatter() : textLine;
-  const sink: Sink = (record) => write(formatter(record));
+  const jsonLine = getJsonLinesFormatter();
+  const isInJournal = write === writeToStderr && isJournal();
+  const sink: Sink = (record) => {
+    const line = format === "json" ? jsonLine(record) : textLine(record, !isInJournal);
+    write(isInJournal ? withPriority(record.level, line) : line);
+  };
   configureSync({
     reset: true,
     sinks: { sink },
@@ -35,6 +56,11 @@ export function startLog(level: LogLevel, format: LogFormat, write: (line: strin
       { category: ["logtape", "meta"], lowestLevel: "warning", sinks: ["sink"] },
     ],
   });
+}
+
+/** Writes what ends dotp to standard error, a line. */
+export function writeFailure(line: string): void {
+  writeToStderr(isJournal() ? withPriority("error", line) : line);
 }
 
 /** Writes a line to standard error; a reader that has gone away is none of our trouble. */
@@ -64,10 +90,27 @@ export class RateLimit {
   }
 }
 
+/** Whether standard error leads to the journal, not only that of a process that this one came from. */
+function isJournal(): boolean {
+  const { state } = Deno.permissions.querySync({ name: "env", variable: VARIABLE });
+  const stream = state === "granted" ? Deno.env.get(VARIABLE) : undefined;
+  if (stream === undefined) return false;
+  try {
+    const { dev, ino } = fstatSync(2, { bigint: true });
+    return stream === `${dev}:${ino}`;
+  } catch {
+    return false;
+  }
+}
+
+function withPriority(level: LogRecord["level"], line: string): string {
+  return `<${PRIORITIES[level]}>${line}`;
+}
+
 /** `time level message`, values quoted. */
-function textLine({ timestamp, level, message }: LogRecord): string {
+function textLine({ timestamp, level, message }: LogRecord, hasTime: boolean): string {
   const text = message.map((part, i) => i % 2 === 0 ? part : valueText(part)).join("");
-  return `${new Date(timestamp).toISOString()} ${level} ${text}\n`;
+  return `${hasTime ? `${new Date(timestamp).toISOString()} ` : ""}${level} ${text}\n`;
 }
 
 /** Text that is plain stands as it is, all else as JSON, which escapes every control character. */
