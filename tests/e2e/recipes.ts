@@ -29,6 +29,14 @@ export function readmeFile(path: string): string {
   return text;
 }
 
+/** Returns the lines of a script that README.md shows, by the comment that it begins with. */
+export function readmeScript(comment: string): string {
+  const blocks = [...README.matchAll(/^```sh\n# (.*)\n([^]*?)^```$/gm)];
+  const text = blocks.find(([, shown]) => shown === comment)?.[2];
+  if (text === undefined) throw new Error(`README.md does not show "${comment}"`);
+  return text;
+}
+
 /** Returns the values of a key in a file of "KEY=VALUE" or "KEY = VALUE" lines. */
 export function values(file: string, key: string): string[] {
   return [...file.matchAll(new RegExp(`^${key} ?= ?(.*)$`, "gm"))].map(([, value = ""]) => value);
