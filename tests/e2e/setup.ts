@@ -10,13 +10,17 @@ import { mustRun } from "../support/run.ts";
 /** Makes a lab before the first test of the file and removes it after the last. */
 export function shareLab(prepare: (lab: Lab) => Promise<void> = startServers): () => Lab {
   let shared: Lab | undefined;
+  let before = 0;
   Deno.test.beforeAll(async () => {
     shared = await Lab.create();
     await prepare(shared);
   });
-  // What a failed test has left running would fail those after it.
+  // One that a failed test has left would fail those after it; what all tests share is started before.
+  Deno.test.beforeEach(() => {
+    before = shared?.started.length ?? 0;
+  });
   Deno.test.afterEach(async () => {
-    await shared?.gateway.call("killOthers", null);
+    for (const dotp of shared?.started.slice(before) ?? []) await dotp.stop("SIGKILL");
   });
   Deno.test.afterAll(() => shared?.[Symbol.asyncDispose]());
   return () => {

@@ -41,7 +41,6 @@ async function main(): Promise<void> {
     spawn,
     signal: ({ pid, signal }) => resolved(() => (Deno.kill(pid, signal), null)),
     processes: () => Promise.resolve(otherProcesses()),
-    killOthers: () => killOthers().then(() => null),
     exchange,
     fetch: fetchPage,
     visit,

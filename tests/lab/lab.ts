@@ -90,6 +90,8 @@ export class Lab implements AsyncDisposable {
   readonly client: Host;
   readonly gateway: Host;
   readonly server: Host;
+  /** Every dotp that was started, in order. */
+  readonly started: Dotp[] = [];
 
   /** Makes the hosts, connects them and loads rules.nft in the gateway. */
   static async create(): Promise<Lab> {
@@ -128,8 +130,10 @@ export class Lab implements AsyncDisposable {
   }
 
   /** Starts dotp in the gateway and waits until it listens. */
-  startDotp(options: DotpOptions = {}): Promise<Dotp> {
-    return Dotp.start(this.gateway, options);
+  async startDotp(options: DotpOptions = {}): Promise<Dotp> {
+    const dotp = await Dotp.start(this.gateway, options);
+    this.started.push(dotp);
+    return dotp;
   }
 
   /** Runs dotp in the gateway to its end. */

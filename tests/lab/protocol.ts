@@ -113,7 +113,6 @@ export interface Operations {
   spawn: { params: { key: number; command: string[]; env: Env }; result: { pid: number } };
   signal: { params: { pid: number; signal: Deno.Signal }; result: null };
   processes: { params: null; result: ProcessInfo[] };
-  killOthers: { params: null; result: null };
   exchange: {
     params: { to: Endpoint; send: string[]; want: number; timeoutMs: number; from?: Endpoint };
     result: Datagram[];
