@@ -15,7 +15,7 @@ import { KEY_LENGTH, LabelHash } from "../policy/label_hash.ts";
 import { ActivePolicy } from "../policy/policy.ts";
 import { nameToText } from "../dns/name.ts";
 import type { QueryParts } from "../dns/response.ts";
-import { PendingQueries } from "../proxy/pending.ts";
+import { PendingQueries, type PendingQuery } from "../proxy/pending.ts";
 import { Rewriter } from "../proxy/rewriter.ts";
 import { Alarm, nowMs } from "./runtime/clock.ts";
 import {
@@ -32,10 +32,12 @@ import { log, RateLimit } from "./runtime/log.ts";
 import { makeNat, type Nat } from "./nat.ts";
 import { NftProgram } from "./portable/nft.ts";
 import { endPrograms } from "./runtime/process.ts";
-import { randomNumbers, Upstream, type UpstreamEvents } from "./upstream/udp.ts";
+import { randomNumbers, UdpUpstream, type UpstreamEvents } from "./upstream/udp.ts";
 
 /** Queries that run out of time within this are given up together. */
 const DEADLINE_INTERVAL_MS = 50;
+/** Sockets to the upstream that have had their time within this are closed together. */
+const SOCKET_INTERVAL_MS = 50;
 /** How long a batch that is under way may take when dotp ends. */
 const STOP_MS = 700;
 
@@ -87,10 +89,11 @@ function connect(config: Config, nft: NftProgram, nat: Nat): Server {
   const listener = bind(config, onError, (peer, view, length) => {
     answerer.onQuery(peer, view, length, nowMs());
     deadlines.check();
+    sockets.check();
   });
   const upstream = openUpstream(config, random, {
-    onReply: (socket, view, length) => {
-      answerer.onReply(socket, view, length, nowMs());
+    onReply: (channel, view, length) => {
+      answerer.onReply(channel, view, length, nowMs());
       keeper.check();
     },
     onError,
@@ -100,8 +103,7 @@ function connect(config: Config, nft: NftProgram, nat: Nat): Server {
     rewriter,
     committer,
     outlet: {
-      pickSocket: () => upstream.pick(),
-      ask: (socket, view, length) => upstream.ask(socket, view, length),
+      pick: (nowMs) => upstream.pick(nowMs),
       reply: (peer, view, length) => listener.send(peer, view, length),
     },
     now: nowMs,
@@ -112,14 +114,21 @@ function connect(config: Config, nft: NftProgram, nat: Nat): Server {
     () => inFlight.nextDeadlineMs,
     () => answerer.onTime(nowMs()),
   );
+  const sockets = new Alarm(
+    SOCKET_INTERVAL_MS,
+    () => upstream.nextDeadlineMs,
+    () => upstream.handleTimeout(nowMs()),
+  );
   return {
     start: () => {
+      sockets.check();
       listener.receive();
     },
     stop: async () => {
       listener.close();
       upstream.close();
       deadlines.stop();
+      sockets.stop();
       nat.stop();
       const { promise, resolve } = Promise.withResolvers<void>();
       const timer = setTimeout(resolve, STOP_MS);
@@ -152,12 +161,15 @@ function bind(
   }
 }
 
-function openUpstream(config: Config, random: () => number, events: UpstreamEvents): Upstream {
-  const { host, port } = config.upstream;
+function openUpstream(
+  { upstream }: Config,
+  random: () => number,
+  events: UpstreamEvents<PendingQuery<Peer>>,
+): UdpUpstream<PendingQuery<Peer>> {
   try {
-    return new Upstream(host, port, events, random);
+    return new UdpUpstream(upstream, events, random, nowMs());
   } catch (error) {
-    const text = addressToText(host.bytes);
+    const text = addressToText(upstream.host.bytes);
     throw new StartError(
       `--upstream-host ${text}: Cannot open a socket to it: ${(error as Error).message}`,
       { cause: error },

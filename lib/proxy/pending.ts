@@ -38,8 +38,13 @@ export const DAMAGED_REPLIES_MAX = 16;
 /** Octets kept of each query: the header and the longest question. */
 const KEPT_LENGTH = Offset.QUESTION + NAME_LENGTH_MAX + QUESTION_FIXED_LENGTH;
 
-/** Ids of a message. */
-const IDS = 0x10000;
+/** A way to the upstream that takes many queries at once, told apart by their ids: a socket. */
+export interface Channel<Q> {
+  /** What awaits a reply on it, by id. */
+  readonly waiting: Map<number, Q>;
+  /** Sends a query; the bytes are copied or sent before the call returns. */
+  send(view: DataView, length: number): void;
+}
 
 /** What is known of a query that is to be sent on. */
 export interface Query<Peer> extends QueryParts {
@@ -57,15 +62,25 @@ export class PendingQuery<Peer> implements Query<Peer> {
   hasOpt: boolean;
   wantsDnssec: boolean;
   deadlineMs = 0;
-  /** The socket and the id under which it was sent on. */
-  key = NONE;
+  /** Where it was sent on, and under which id. */
+  channel: Channel<PendingQuery<Peer>>;
+  id = NONE;
   /** Replies to it that came and could not be read. */
   damaged = 0;
   readonly view: DataView;
 
-  /** @param room where its first octets are kept */
-  constructor(query: Query<Peer>, room: DataView) {
+  /**
+   * @param slot its number among those that are kept
+   * @param room where its first octets are kept
+   */
+  constructor(
+    query: Query<Peer>,
+    channel: Channel<PendingQuery<Peer>>,
+    readonly slot: number,
+    room: DataView,
+  ) {
     this.view = room;
+    this.channel = channel;
     this.peer = query.peer;
     this.sizeMax = query.sizeMax;
     this.length = query.length;
@@ -81,7 +96,7 @@ export class PendingQuery<Peer> implements Query<Peer> {
   /** A copy that outlives the next query in the same slot. */
   copy(): PendingQuery<Peer> {
     const room = this.view.buffer.slice(0, this.length) as ArrayBuffer;
-    return new PendingQuery(this, new DataView(room));
+    return new PendingQuery(this, this.channel, this.slot, new DataView(room));
   }
 }
 
@@ -89,7 +104,6 @@ export class PendingQuery<Peer> implements Query<Peer> {
 export class PendingQueries<Peer> {
   readonly #pending: PendingQuery<Peer>[] = [];
   readonly #free: number[] = [];
-  readonly #byKey = new Map<number, number>();
   readonly #queue = new AgeQueue();
   /** How many queries each client has under way. */
   readonly #byClient = new Map<string, number>();
@@ -119,49 +133,50 @@ export class PendingQueries<Peer> {
   /**
    * Notes a query that is about to be sent.
    *
-   * @param socket a small number for the socket it goes out on
    * @returns the id to send it under, or `NONE` where too many are under way, in all or of this client
    */
-  open(socket: number, query: Query<Peer>, nowMs: number): number {
+  open(channel: Channel<PendingQuery<Peer>>, query: Query<Peer>, nowMs: number): number {
     const client = this.#clientOf(query.peer);
     const ofClient = this.#byClient.get(client) ?? 0;
     if (this.#queue.size >= IN_FLIGHT_MAX || ofClient >= CLIENT_IN_FLIGHT_MAX) return NONE;
     this.#byClient.set(client, ofClient + 1);
-    let key: number;
-    do key = socket * IDS + this.#randomId(); while (this.#byKey.has(key));
+    let id: number;
+    do id = this.#randomId(); while (channel.waiting.has(id));
     const slot = this.#free.pop() ?? this.#pending.length;
-    const pending = this.#keep(slot, query);
+    const pending = this.#keep(slot, channel, query);
     pending.deadlineMs = nowMs + UPSTREAM_TIMEOUT_MS;
-    pending.key = key;
+    pending.id = id;
     pending.damaged = 0;
-    this.#byKey.set(key, slot);
+    channel.waiting.set(id, pending);
     this.#queue.push(slot);
-    return key % IDS;
+    return id;
   }
 
   /**
    * The query that a message from the upstream answers, which goes on waiting; undefined where it
    * answers none.
    *
-   * @param socket the one it was received on
+   * @param channel the one it was received on
    */
-  find(socket: number, view: DataView, length: number): PendingQuery<Peer> | undefined {
+  find(
+    channel: Channel<PendingQuery<Peer>>,
+    view: DataView,
+    length: number,
+  ): PendingQuery<Peer> | undefined {
     if (length < Offset.QUESTION) return undefined;
-    const slot = this.#byKey.get(socket * IDS + view.getUint16(Offset.ID));
-    if (slot === undefined || !answers(view, length, this.#pending[slot]!)) return undefined;
-    return this.#pending[slot];
+    const query = channel.waiting.get(view.getUint16(Offset.ID));
+    return query !== undefined && answers(view, length, query) ? query : undefined;
   }
 
   /** Takes a query out that waits; what is known of it is good until the next `open`. */
   close(query: PendingQuery<Peer>): void {
-    const slot = this.#byKey.get(query.key)!;
-    this.#byKey.delete(query.key);
+    query.channel.waiting.delete(query.id);
     const client = this.#clientOf(query.peer);
     const others = (this.#byClient.get(client) ?? 0) - 1;
     if (others > 0) this.#byClient.set(client, others);
     else this.#byClient.delete(client);
-    this.#queue.remove(slot);
-    this.#free.push(slot);
+    this.#queue.remove(query.slot);
+    this.#free.push(query.slot);
   }
 
   /** Takes out the next query that ran out of time; undefined where there is none. */
@@ -172,12 +187,18 @@ export class PendingQueries<Peer> {
     return query;
   }
 
-  #keep(slot: number, query: Query<Peer>): PendingQuery<Peer> {
+  #keep(
+    slot: number,
+    channel: Channel<PendingQuery<Peer>>,
+    query: Query<Peer>,
+  ): PendingQuery<Peer> {
     let pending = this.#pending[slot];
     if (pending === undefined) {
-      pending = new PendingQuery(query, new DataView(new ArrayBuffer(KEPT_LENGTH)));
+      const room = new DataView(new ArrayBuffer(KEPT_LENGTH));
+      pending = new PendingQuery(query, channel, slot, room);
       this.#pending[slot] = pending;
     } else {
+      pending.channel = channel;
       pending.peer = query.peer;
       pending.sizeMax = query.sizeMax;
       pending.length = query.length;

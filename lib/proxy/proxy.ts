@@ -18,6 +18,7 @@ import {
 import { MANY_OPT, Message, NO_OPT, opcodeOf } from "../dns/message.ts";
 import { fitInPlace, type QueryParts, writeError } from "../dns/response.ts";
 import {
+  type Channel,
   DAMAGED_REPLIES_MAX,
   type PendingQueries,
   type PendingQuery,
@@ -29,10 +30,8 @@ import { NONE } from "../util/age_queue.ts";
 
 /** Where messages go. Bytes are copied or sent before a call returns. */
 export interface Outlet<Peer> {
-  /** A socket to the upstream, picked so that nobody can guess it. */
-  pickSocket(): number;
-  /** Sends a query on. */
-  ask(socket: number, view: DataView, length: number): void;
+  /** A way to the upstream, picked so that nobody can guess it; undefined where there is none. */
+  pick(nowMs: number): Channel<PendingQuery<Peer>> | undefined;
   /** Sends a reply to a client. */
   reply(peer: Peer, view: DataView, length: number): void;
 }
@@ -40,6 +39,7 @@ export interface Outlet<Peer> {
 /** Why a query was answered with SERVFAIL. */
 export type Failure =
   | "upstream is silent"
+  | "no socket to the upstream can be opened"
   | "too many queries are under way"
   | "the reply about a configured name cannot be read"
   | "the pool of fake addresses is full"
@@ -89,20 +89,29 @@ export class DnsProxy<Peer> {
       return;
     }
     const { inFlight, outlet } = this.#options;
-    const socket = outlet.pickSocket();
-    const id = inFlight.open(socket, query, nowMs);
+    const channel = outlet.pick(nowMs);
+    if (channel === undefined) {
+      this.#fail(query, "no socket to the upstream can be opened");
+      return;
+    }
+    const id = inFlight.open(channel, query, nowMs);
     if (id === NONE) {
       this.#fail(query, "too many queries are under way");
       return;
     }
     view.setUint16(Offset.ID, id);
-    outlet.ask(socket, view, length);
+    channel.send(view, length);
   }
 
-  /** Takes a datagram that came from the upstream's address on one of the sockets to it. */
-  onReply(socket: number, view: DataView, length: number, nowMs: number): void {
+  /** Takes a message that came from the upstream itself, on one of the ways to it. */
+  onReply(
+    channel: Channel<PendingQuery<Peer>>,
+    view: DataView,
+    length: number,
+    nowMs: number,
+  ): void {
     const { inFlight, rewriter } = this.#options;
-    const query = inFlight.find(socket, view, length);
+    const query = inFlight.find(channel, view, length);
     if (query === undefined) return;
     const reply = this.#reply;
     const isWhole = reply.index(view, length);

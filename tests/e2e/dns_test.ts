@@ -29,7 +29,8 @@ Deno.test("dotp sends a query on under another id from a random port, each time"
   assertEquals(seen.length, 64);
   assert(new Set(seen.map(({ id }) => id)).size > 60, "ids repeat");
   assert(seen.filter(({ id }) => id === 0x1234).length < 2, "the client's id is used");
-  assert(new Set(seen.map(({ from }) => from.port)).size > 1, "there is one port only");
+  // Each of the 64 takes one of 32 sockets by chance, which gives 28 on average.
+  assert(new Set(seen.map(({ from }) => from.port)).size > 16, "there are few ports");
   for (const query of seen) assertEquals(query.hex.slice(4), hex.slice(4));
 });
 

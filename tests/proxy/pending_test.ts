@@ -3,9 +3,11 @@ import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import fc from "fast-check";
 import { NONE } from "../../lib/util/age_queue.ts";
 import {
+  type Channel,
   CLIENT_IN_FLIGHT_MAX,
   IN_FLIGHT_MAX,
   PendingQueries,
+  type PendingQuery,
   type Query,
   UPSTREAM_TIMEOUT_MS,
 } from "../../lib/proxy/pending.ts";
@@ -25,7 +27,14 @@ import { holds } from "../support/property.ts";
 
 const NAME = "www.example.com";
 const QUESTION_END = 12 + 17 + 4;
-const SOCKET = 3;
+
+/** A socket to the upstream. */
+class FakeChannel implements Channel<PendingQuery<string>> {
+  readonly waiting = new Map<number, PendingQuery<string>>();
+  send(): void {}
+}
+const SOCKET = new FakeChannel();
+const OTHER_SOCKET = new FakeChannel();
 
 /** A client is what stands before the port. */
 function clientOf(peer: string): string {
@@ -34,6 +43,7 @@ function clientOf(peer: string): string {
 
 /** Ids from a list, then from 1,000 on. */
 function makeInFlight(...ids: number[]): PendingQueries<string> {
+  for (const { waiting } of [SOCKET, OTHER_SOCKET]) waiting.clear();
   let next = 1_000;
   return new PendingQueries<string>(() => ids.shift() ?? next++, clientOf);
 }
@@ -64,7 +74,7 @@ Deno.test("PendingQueries.open() asks for another id, when one is taken on the s
   const inFlight = makeInFlight(7, 7, 7, 8, 7);
   assertEquals(inFlight.open(SOCKET, queryOf(query()), 0), 7);
   assertEquals(inFlight.open(SOCKET, queryOf(query()), 0), 8);
-  assertEquals(inFlight.open(SOCKET + 1, queryOf(query()), 0), 7);
+  assertEquals(inFlight.open(OTHER_SOCKET, queryOf(query()), 0), 7);
 });
 
 Deno.test("PendingQueries.open() gives an id again, when its query is done", () => {
@@ -95,10 +105,10 @@ Deno.test("PendingQueries.find() gives the query back as it was, when its reply 
 const ASKED = { question: { name: NAME, type: 28 } };
 
 /** What may come on the socket and is no reply to a query of `ASKED` under id 7. */
-const FORGERIES: readonly (readonly [what: string, bytes: Uint8Array, socket?: number])[] = [
+const FORGERIES: readonly (readonly [what: string, bytes: Uint8Array, socket?: FakeChannel])[] = [
   ["another id", message({ id: 8, ...ASKED })],
   ["the client's id", message({ id: 0x1234, ...ASKED })],
-  ["another socket", message({ id: 7, ...ASKED }), SOCKET + 1],
+  ["another socket", message({ id: 7, ...ASKED }), OTHER_SOCKET],
   ["QR = 0", query({ id: 7, ...ASKED })],
   ["another opcode", message({ id: 7, ...ASKED, flags: REPLY_FLAGS | 0x2800 })],
   ["another name", message({ id: 7, question: { name: "www.example.org", type: 28 } })],

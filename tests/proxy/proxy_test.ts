@@ -6,10 +6,12 @@ import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import fc from "fast-check";
 import { DnsProxy, type Failure } from "../../lib/proxy/proxy.ts";
 import {
+  type Channel,
   CLIENT_IN_FLIGHT_MAX,
   DAMAGED_REPLIES_MAX,
   IN_FLIGHT_MAX,
   PendingQueries,
+  type PendingQuery,
   UPSTREAM_TIMEOUT_MS,
 } from "../../lib/proxy/pending.ts";
 import { Committer } from "../../lib/kernel/committer.ts";
@@ -59,9 +61,23 @@ class FakeCommitter extends Committer {
   }
 }
 
+/** A socket to the upstream. */
+class FakeChannel implements Channel<PendingQuery<string>> {
+  readonly waiting = new Map<number, PendingQuery<string>>();
+  readonly #asked: Asked[];
+
+  constructor(asked: Asked[]) {
+    this.#asked = asked;
+  }
+
+  send(view: DataView, length: number): void {
+    this.#asked.push({ socket: this, id: view.getUint16(0), bytes: bytesOf(view, length) });
+  }
+}
+
 /** A query that went to the upstream. */
 interface Asked {
-  readonly socket: number;
+  readonly socket: FakeChannel;
   readonly id: number;
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
@@ -79,6 +95,8 @@ class Dotp {
   );
   nowMs = 0;
   #nextId = 0x4000;
+  /** Sockets that queries take in turn; without any none can be opened. */
+  readonly sockets = Array.from({ length: 8 }, () => new FakeChannel(this.asked));
   #nextSocket = 0;
   readonly #answerer: DnsProxy<string>;
 
@@ -90,10 +108,7 @@ class Dotp {
       rewriter: this.rewriting.rewriter,
       committer: this.committer,
       outlet: {
-        pickSocket: () => this.#nextSocket++ % 8,
-        ask: (socket, view, length) => {
-          this.asked.push({ socket, id: view.getUint16(0), bytes: bytesOf(view, length) });
-        },
+        pick: () => this.sockets[this.#nextSocket++ % this.sockets.length],
         reply: (peer, view, length) => this.replies.push([peer, bytesOf(view, length)]),
       },
       now: () => this.nowMs,
@@ -109,7 +124,7 @@ class Dotp {
   }
 
   /** A datagram from the upstream, in a buffer that is used again. */
-  receive(socket: number, bytes: Uint8Array): void {
+  receive(socket: FakeChannel, bytes: Uint8Array): void {
     const view = viewOf(concat(bytes, new Uint8Array(100).fill(0xa5)));
     this.#answerer.onReply(socket, view, bytes.length, this.nowMs);
     new Uint8Array(view.buffer).fill(0x5a);
@@ -157,7 +172,11 @@ Deno.test("DnsProxy.onQuery() sends a query on as it is but for the id, when it 
 Deno.test("DnsProxy.onQuery() sends each query on under its own id, when they are the same", () => {
   const proxy = new Dotp();
   for (let i = 0; i < 100; i++) proxy.query(query({ id: 1 }), `client ${i}`);
-  assertEquals(new Set(proxy.asked.map(({ socket, id }) => `${socket} ${id}`)).size, 100);
+  for (const each of proxy.sockets) {
+    const ids = proxy.asked.filter(({ socket }) => socket === each).map(({ id }) => id);
+    assertEquals(new Set(ids).size, ids.length);
+  }
+  assertEquals(proxy.asked.length, 100);
 });
 
 Deno.test("DnsProxy.onQuery() drops a datagram, when it is too short or no query", () => {
@@ -467,14 +486,15 @@ Deno.test("DnsProxy.onReply() takes the right reply, when forged ones come befor
   const proxy = new Dotp();
   proxy.query(query({ id: 0xbeef }));
   const { socket, id } = proxy.asked[0]!;
+  const others = proxy.sockets.filter((other) => other !== socket);
   const answers = [a(NAME, "192.0.2.66")];
   for (let i = 1; i < 1_000; i++) {
     proxy.receive(socket, message({ id: (id + i) & 0xffff, answers }));
-    proxy.receive((socket + 1 + i % 7) % 8, message({ id, answers }));
+    proxy.receive(defined(others[i % others.length]), message({ id, answers }));
   }
   for (
     const [what, to, bytes] of [
-      ["socket", socket + 1, message({ id, answers })],
+      ["socket", defined(others[0]), message({ id, answers })],
       ["question", socket, message({ id, answers, question: { name: "www.example.org" } })],
       ["type", socket, message({ id, answers, question: { name: NAME, type: 28 } })],
       ["class", socket, message({ id, answers, question: { name: NAME, class: 3 } })],
@@ -576,6 +596,15 @@ Deno.test("DnsProxy.onQuery() answers one client SERVFAIL, when it has too many 
   proxy.answer({ answers: [] }, defined(proxy.asked[0]));
   proxy.query(query(), "greedy");
   assertEquals(proxy.asked.length, CLIENT_IN_FLIGHT_MAX + 2);
+});
+
+Deno.test("DnsProxy.onQuery() answers SERVFAIL, when there is no socket to the upstream", () => {
+  const proxy = new Dotp();
+  proxy.sockets.length = 0;
+  proxy.query(query({ id: 0xbeef }));
+  assertEquals(proxy.takeReplies(), [message({ id: 0xbeef, flags: SERVFAIL_FLAGS })]);
+  assertEquals(proxy.failures, ["no socket to the upstream can be opened"]);
+  assertEquals(proxy.inFlight.size, 0);
 });
 
 Deno.test("DnsProxy.onQuery() never says more than it was asked, when octets are random", () => {
