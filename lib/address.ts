@@ -13,6 +13,9 @@ import ipaddr from "ipaddr.js";
 /** IP version. */
 export type Family = 4 | 6;
 
+/** IP versions in the order in which dotp goes through them. */
+export const FAMILIES: readonly Family[] = [4, 6];
+
 /** Octets of an address. */
 export const ADDRESS_LENGTH: Readonly<Record<Family, number>> = { 4: 4, 6: 16 };
 

@@ -67,7 +67,8 @@ export { type Change, ChangeLog } from "./nat/changes.ts";
 export { Mappings } from "./nat/mappings.ts";
 export { Pool } from "./nat/pool.ts";
 export { FULL, Table, type TableOptions } from "./nat/table.ts";
-export { mapElements, setElements, tableProblem } from "./nft/listing.ts";
+export { ElementReader } from "./nft/elements.ts";
+export { tableProblem } from "./nft/listing.ts";
 export {
   changesToScript,
   listMapArgs,

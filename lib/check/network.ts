@@ -12,6 +12,7 @@ import {
   ADDRESS_LENGTH,
   addressToText,
   contains,
+  FAMILIES,
   type Family,
   isUnspecified,
   overlaps,
@@ -21,7 +22,6 @@ import {
   withoutHostBits,
 } from "../address.ts";
 import type { Config } from "../config.ts";
-import { FAMILIES } from "../nft/script.ts";
 import { error, type Finding, ok, type Seen, unseen, warning } from "./finding.ts";
 
 /** Prefixes that browsers with Local Network Access checks treat as local (RFC 6598, RFC 4193). */

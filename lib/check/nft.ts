@@ -11,6 +11,7 @@
  */
 import {
   ADDRESS_LENGTH,
+  FAMILIES,
   type Family,
   overlaps,
   parsePrefix,
@@ -20,8 +21,9 @@ import {
 import type { Config } from "../config.ts";
 import { capacityOf } from "../nat/pool.ts";
 import { MAPPINGS_MAX } from "../nat/table.ts";
+import { reasonOf } from "../nft/complaint.ts";
 import { tableProblem } from "../nft/listing.ts";
-import { FAMILIES, SET_NAMES } from "../nft/script.ts";
+import { SET_NAMES } from "../nft/script.ts";
 import { error, type Finding, ok, warning } from "./finding.ts";
 
 /** Rules that are followed from one hook: it stops a table of chains that fan out. */
@@ -39,12 +41,13 @@ interface Reached {
   readonly expressions: readonly Json[];
 }
 
-/** What nft says where the table, or one of its sets, is not there. */
-export const MISSING = "No such file or directory";
-
-/** Whether that is its complaint. */
-export function isMissing(message: string): boolean {
-  return message.includes(MISSING);
+/**
+ * What is to be done where the table, or one of its sets, is not there.
+ *
+ * @param rulesFile what makes the table
+ */
+export function missingTable(table: string, rulesFile = "rules.nft"): Finding {
+  return error("table", `table inet ${table} is missing`, `load it with: nft -f ${rulesFile}`);
 }
 
 /**
@@ -52,7 +55,7 @@ export function isMissing(message: string): boolean {
  *
  * @param rulesFile what makes the table
  */
-export function nftProblem(table: string, message: string, rulesFile = "rules.nft"): Finding {
+export function nftProblem(table: string, message: string, rulesFile?: string): Finding {
   if (/^nft is not there/.test(message)) {
     const advice = "install it (apt-get install nftables) or add it to PATH";
     return error("nft", "nft is not there", advice);
@@ -63,9 +66,7 @@ export function nftProblem(table: string, message: string, rulesFile = "rules.nf
   if (/not permitted|Permission denied/.test(message)) {
     return error("nft", "nft is not permitted", "run dotp as root or with CAP_NET_ADMIN");
   }
-  if (isMissing(message)) {
-    return error("table", `table inet ${table} is missing`, `load it with: nft -f ${rulesFile}`);
-  }
+  if (reasonOf(message) === "missing") return missingTable(table, rulesFile);
   const what = `nft does not work with table inet ${table}: ${message}`;
   return error("nft", what, `look at it with: nft list table inet ${table}`);
 }

@@ -101,7 +101,7 @@ function connect(config: Config, nft: NftProgram, nat: Nat): Server {
   const answerer = new DnsProxy<Peer>({
     inFlight,
     rewriter,
-    committer,
+    barrier: committer.barrier,
     outlet: {
       pick: (nowMs) => upstream.pick(nowMs),
       reply: (peer, view, length) => listener.send(peer, view, length),

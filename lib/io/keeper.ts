@@ -11,14 +11,14 @@
  * @module
  */
 import type { Config } from "../config.ts";
+import { FAMILIES } from "../address.ts";
 import type { Committer } from "../kernel/committer.ts";
-import type { KernelNote } from "../nft/listing.ts";
-import { FAMILIES, type NoteSet } from "../nft/script.ts";
+import type { Kernel, NoteSet } from "../kernel/kernel.ts";
+import type { AddressList } from "../kernel/lists.ts";
 import type { Mappings } from "../nat/mappings.ts";
 import type { Table } from "../nat/table.ts";
 import { Alarm, nowMs } from "./runtime/clock.ts";
 import { log } from "./runtime/log.ts";
-import type { NftProgram } from "./portable/nft.ts";
 
 /** How often dotp looks after the kernel while there are mappings. */
 export const ROUND_MS = 1_000;
@@ -44,7 +44,7 @@ export interface KeeperOptions {
   readonly config: Config;
   readonly mappings: Mappings;
   readonly committer: Committer;
-  readonly nft: NftProgram;
+  readonly kernel: Kernel;
 }
 
 /** Looks after mappings and kernel. */
@@ -94,8 +94,8 @@ export class Keeper {
 
   async #noteTraffic(): Promise<void> {
     for (const [table, notes] of await this.#readNotes("seen")) {
-      const used = notes.filter(({ ageS }) => ageS * 1_000 < this.#ttlMs);
-      table.noteTraffic(used.map(({ fake }) => fake), nowMs());
+      const used = Array.from(notes).filter((_, n) => notes.ageS(n) * 1_000 < this.#ttlMs);
+      table.noteTraffic(used, nowMs());
     }
   }
 
@@ -117,7 +117,7 @@ export class Keeper {
     const { committer } = this.#options;
     let isLost = false;
     for (const [table, notes] of await this.#readNotes("missed")) {
-      for (const { fake } of notes) {
+      for (const fake of notes) {
         const what = table.reactivate(fake, nowMs());
         const sinceMs = this.#misses.get(fake.join());
         if (what === "reactivated") this.#misses.set(fake.join(), nowMs());
@@ -132,23 +132,24 @@ export class Keeper {
   }
 
   /** What the rules have noted of each IP version that has mappings. */
-  async #readNotes(set: NoteSet): Promise<[Table, KernelNote[]][]> {
-    const { nft, mappings } = this.#options;
-    const read: [Table, KernelNote[]][] = [];
-    try {
-      for (const family of FAMILIES) {
-        const table = mappings.of(family);
-        if (table.isEmpty) continue;
-        read.push([table, await nft.readNotes(family, set)]);
-      }
-      this.#unreadable.delete(set);
-    } catch (error) {
-      const { message } = error as Error;
-      if (!this.#unreadable.has(set)) {
-        log.warning("Cannot read what the rules note in nat_{set}: {message}", { set, message });
-      }
-      this.#unreadable.add(set);
+  async #readNotes(set: NoteSet): Promise<[Table, AddressList][]> {
+    const read: [Table, AddressList][] = [];
+    for (const family of FAMILIES) {
+      const table = this.#options.mappings.of(family);
+      if (table.isEmpty) continue;
+      const result = await this.#options.kernel.readNotes(family, set);
+      if (result.kind === "done") read.push([table, result.value]);
+      else return this.#noteUnreadable(set, result.detail);
     }
+    this.#unreadable.delete(set);
     return read;
+  }
+
+  #noteUnreadable(set: NoteSet, message: string): [] {
+    if (!this.#unreadable.has(set)) {
+      log.warning("Cannot read what the rules note in nat_{set}: {message}", { set, message });
+    }
+    this.#unreadable.add(set);
+    return [];
   }
 }

@@ -7,12 +7,12 @@
  *
  * @module
  */
+import { FAMILIES } from "../address.ts";
 import type { Seen } from "../check/finding.ts";
 import { SETTINGS_PATHS } from "../check/kernel.ts";
 import { routeArgs } from "../check/network.ts";
 import type { Surroundings } from "../check/surroundings.ts";
 import type { Config } from "../config.ts";
-import { FAMILIES } from "../nft/script.ts";
 import { leaveToRun, runProgram } from "./runtime/process.ts";
 
 /** How long a program may take before it is ended. */

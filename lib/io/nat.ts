@@ -12,10 +12,11 @@ import { KEY_LENGTH } from "../util/siphash.ts";
 import { Mappings } from "../nat/mappings.ts";
 import { Table } from "../nat/table.ts";
 import { Committer } from "../kernel/committer.ts";
+import type { KernelEvent } from "../kernel/kernel.ts";
 import { breathe, nowMs } from "./runtime/clock.ts";
-import { forgetConnections, hasConntrack } from "./portable/conntrack.ts";
 import { Keeper } from "./keeper.ts";
 import { log, RateLimit } from "./runtime/log.ts";
+import { PortableKernel } from "./portable/kernel.ts";
 import type { NftProgram } from "./portable/nft.ts";
 
 /** Pause before a failed attempt to reach the kernel is repeated. */
@@ -26,9 +27,6 @@ const RETRY_MS = 1_000;
  * nothing else happens does not wait.
  */
 const PACE = { recentMs: 10, gatherMs: 2 } as const;
-/** How many lifetimes a fake is quarantined, and how many if conntrack cannot be asked to forget it. */
-const QUARANTINE_LIFETIMES = { withConntrack: 1, without: 5 } as const;
-
 /** The NAT state and who looks after it. */
 export interface Nat {
   readonly mappings: Mappings;
@@ -44,28 +42,20 @@ export interface Nat {
 export async function makeNat(config: Config, nft: NftProgram): Promise<Nat> {
   const changes = new ChangeLog();
   const mappings = await makeMappings(config, changes);
+  const kernel = new PortableKernel(config, nft);
+  await warnOfConnections(kernel);
   const { pause, giveUp } = makeRetry();
-  const limit = new RateLimit();
-  const report = (problem: string) =>
-    limit.run(problem, (more) => log.warning("{problem}{more}", { problem, more }));
   const committer = new Committer({
-    nft: {
-      run: (script, size) => nft.run(script, size),
-      read: (family) => nft.read(family),
-      forget: (fakes) =>
-        forgetConnections(fakes, config.prefixes).catch((error) =>
-          report(`conntrack: ${error.message}`)
-        ),
-    },
-    table: config.table,
+    kernel,
     log: changes,
     mappings,
+    begin: queueMicrotask,
     pace: makePace(),
     breathe,
     pause,
-    report,
+    report: makeReport(),
   });
-  const keeper = new Keeper({ config, mappings, committer, nft });
+  const keeper = new Keeper({ config, mappings, committer, kernel });
   return {
     mappings,
     committer,
@@ -82,17 +72,42 @@ export async function makeNat(config: Config, nft: NftProgram): Promise<Nat> {
   };
 }
 
+/** Says where connections cannot be deleted: then no fake is given to another real address. */
+async function warnOfConnections(kernel: PortableKernel): Promise<void> {
+  const problem = await kernel.probeConnections();
+  if (problem === undefined) return;
+  log.warning("{problem}: a fake that has stood for an address is not given to another one", {
+    problem,
+  });
+}
+
+/** Logs what goes wrong with the kernel, at most one line of a kind in a while. */
+function makeReport(): (event: KernelEvent) => void {
+  const limit = new RateLimit();
+  return (event) => {
+    const kind = `${event.kind} ${"reason" in event ? event.reason : ""}`;
+    limit.run(kind, (more) => log.warning("{problem}{more}", { problem: wordsFor(event), more }));
+  };
+}
+
+function wordsFor(event: KernelEvent): string {
+  switch (event.kind) {
+    case "failed":
+      return `Cannot bring mappings into the kernel: ${event.detail}`;
+    case "drift":
+      return `The kernel's sets are not as dotp left them: ${event.detail}`;
+    case "foreign":
+      return `Somebody else has changed the kernel's sets: ${event.elements} elements are repaired`;
+    case "refused":
+      return `The kernel refused to ${event.change} one mapping: ${event.detail}`;
+    case "connections":
+      return `Connections to fakes cannot be looked at or deleted: ${event.detail}`;
+  }
+}
+
 async function makeMappings(config: Config, changes: ChangeLog): Promise<Mappings> {
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(config.poolKey));
   const key = new Uint8Array(digest).slice(0, KEY_LENGTH);
-  const canForget = await hasConntrack();
-  const lifetimes = canForget ? QUARANTINE_LIFETIMES.withConntrack : QUARANTINE_LIFETIMES.without;
-  if (!canForget) {
-    log.info(
-      "conntrack cannot be run: a fake is quarantined {lifetimes} times as long before it is reused",
-      { lifetimes },
-    );
-  }
   const ttlMs = config.natTtl * 1_000;
   const hashKey = crypto.getRandomValues(new Int32Array(1))[0]!;
   const make = (family: Family) =>
@@ -101,7 +116,7 @@ async function makeMappings(config: Config, changes: ChangeLog): Promise<Mapping
       log: changes,
       ttlMs,
       ttlMaxMs: config.natMaxTtl === 0 ? Infinity : config.natMaxTtl * 1_000,
-      quarantineMs: ttlMs * lifetimes,
+      quarantineMs: ttlMs,
       evictAfterMs: config.poolFull === "evict" ? ttlMs / 2 : Infinity,
       hashKey,
       onFill: (percent) =>

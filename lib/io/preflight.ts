@@ -10,7 +10,8 @@ import { judgePrefixes } from "../check/network.ts";
 import { judgeRules, judgeSets, nftProblem } from "../check/nft.ts";
 import { judgeSurroundings } from "../check/surroundings.ts";
 import type { Config, Endpoint } from "../config.ts";
-import { FAMILIES, probeScript } from "../nft/script.ts";
+import { FAMILIES } from "../address.ts";
+import { probeScript } from "../nft/script.ts";
 import { log } from "./runtime/log.ts";
 import { lookAround } from "./look.ts";
 import type { NftProgram } from "./portable/nft.ts";
@@ -86,7 +87,7 @@ export async function writeProblem(config: Config, nft: NftProgram): Promise<Fin
   const result = await nft.run(probeScript(config.table, unused), unused.length);
   return result.kind === "done"
     ? undefined
-    : nftProblem(config.table, result.message, config.rulesFile);
+    : nftProblem(config.table, result.detail, config.rulesFile);
 }
 
 /** Logs where the table's rules do not use its sets; for a table of few elements. */

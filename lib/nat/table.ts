@@ -122,6 +122,11 @@ export class Table {
     return oldest === NONE ? Infinity : this.#slots.addedMs[oldest]! + this.#renewMs;
   }
 
+  /** To be told after how long the kernel forgets an element; until then it counts as never. */
+  expectTimeout(timeoutMs: number): void {
+    this.#renewMs = timeoutMs * RENEW_SHARE;
+  }
+
   /** Whether an address in a message is inside the prefix of the fakes. */
   holdsFake(view: DataView, offset: number): boolean {
     this.#read(view, offset, this.#real);
@@ -263,13 +268,8 @@ export class Table {
     return true;
   }
 
-  /**
-   * Forgets all active mappings without a word in the log; none of them may have been handed out.
-   *
-   * @param timeoutMs after how long the kernel forgets an element; `Infinity` where it does not
-   */
-  startOver(timeoutMs = Infinity): void {
-    this.#renewMs = timeoutMs * RENEW_SHARE;
+  /** Forgets all active mappings without a word in the log; none of them may have been handed out. */
+  startOver(): void {
     for (let slot = this.#active.oldest; slot !== NONE; slot = this.#active.oldest) {
       this.#die(slot);
       this.#byReal.remove(slot);

@@ -24,7 +24,7 @@ import {
   type PendingQuery,
   type Query,
 } from "./pending.ts";
-import type { Committer } from "../kernel/committer.ts";
+import type { Barrier } from "../kernel/barrier.ts";
 import type { Rewriter } from "./rewriter.ts";
 import { NONE } from "../util/age_queue.ts";
 
@@ -51,7 +51,7 @@ const UNREADABLE: Failure = "the reply about a configured name cannot be read";
 export interface DnsProxyOptions<Peer> {
   readonly inFlight: PendingQueries<Peer>;
   readonly rewriter: Rewriter;
-  readonly committer: Committer;
+  readonly barrier: Pick<Barrier, "isCommitted" | "wait">;
   readonly outlet: Outlet<Peer>;
   /** The time, for replies that were held. */
   readonly now: () => number;
@@ -147,12 +147,12 @@ export class DnsProxy<Peer> {
   }
 
   #sendWhenCommitted(query: PendingQuery<Peer>, length: number, view: DataView): void {
-    const { committer, rewriter } = this.#options;
-    if (committer.isCommitted(rewriter.revision)) return this.#send(query, length, view);
+    const { barrier, rewriter } = this.#options;
+    if (barrier.isCommitted(rewriter.revision)) return this.#send(query, length, view);
     const held = query.copy();
     const bytes = new Uint8Array(view.buffer, view.byteOffset, length).slice();
     const revisions = rewriter.revisions.slice();
-    committer.wait(revisions, (isCommitted) => {
+    barrier.wait(revisions, (isCommitted) => {
       if (!isCommitted) {
         return this.#fail(held, "the mapping could not be brought into the kernel");
       }

@@ -1,12 +1,8 @@
 /** Group commit against a fake kernel: order, batches, refusals, failures, hands that meddle. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import {
-  ANSWERED_AT_ONCE,
-  BATCH_CHANGES_MAX,
-  type Committer,
-  WAITING_MAX,
-} from "../../lib/kernel/committer.ts";
+import type { Committer } from "../../lib/kernel/committer.ts";
+import { BATCH_CHANGES_MAX } from "../../lib/kernel/writer.ts";
 import { type Asked, Committing, type CommittingOptions } from "../support/committing.ts";
 import { defined } from "../support/defined.ts";
 import { activePairs, bytesOf, realAddress } from "../support/nat.ts";
@@ -23,6 +19,10 @@ function reals(count: number, from = 1): string[] {
   return Array.from({ length: count }, (_, i) => realAddress(from + i));
 }
 
+function kindsOf({ events }: Committing): string[] {
+  return events.map(({ kind }) => kind);
+}
+
 function answers(asked: readonly (Asked | undefined)[]): (boolean | undefined)[] {
   return asked.map((one) => one?.answer);
 }
@@ -33,21 +33,21 @@ function assertInStep(world: Committing, what?: string): void {
   }
 }
 
-Deno.test("Committer.wait() calls back, when the kernel has the mapping and not before", async () => {
+Deno.test("Barrier.wait() calls back, when the kernel has the mapping and not before", async () => {
   const world = make();
   world.nft.hold();
   const asked = world.ask("192.0.2.1");
   await world.settle();
   assertEquals([asked?.answer, world.nft.scripts.length], [undefined, 1]);
-  assert(!world.committer.isCommitted(1));
+  assert(!world.barrier.isCommitted(1));
   world.nft.release();
   await world.committer.idle();
   assertEquals([asked?.answer, asked?.wasTrue], [true, true]);
-  assert(world.committer.isCommitted(1) && !world.committer.isCommitted(2));
+  assert(world.barrier.isCommitted(1) && !world.barrier.isCommitted(2));
   assertInStep(world);
 });
 
-Deno.test("Committer.isCommitted() is true without a wait, when the mapping is known", async () => {
+Deno.test("Barrier.isCommitted() is true without a wait, when the mapping is known", async () => {
   const world = make();
   world.ask("192.0.2.1");
   await world.committer.idle();
@@ -79,7 +79,7 @@ Deno.test("Committer makes the next batch of what comes, while one is under way"
   assertInStep(world);
 });
 
-Deno.test("Committer.wait() waits for the revision that another made, when it is under way", async () => {
+Deno.test("Barrier.wait() waits for the revision that another made, when it is under way", async () => {
   const world = make();
   world.nft.hold();
   const first = world.ask("192.0.2.1");
@@ -140,6 +140,29 @@ Deno.test("Committer takes into a batch what comes, while it keeps its pace", as
   assertEquals([world.nft.scripts.length, ...answers(asked)], [1, true, true, true]);
 });
 
+Deno.test("Committer is done when wait() returns, when the kernel answers at once", () => {
+  const world = make({ begin: (run) => run(), pace: () => undefined });
+  world.nft.isImmediate = true;
+  const asked = world.askAll(["192.0.2.1", "2001:db8::1", "192.0.2.1"]);
+  assertEquals(asked.map(({ answer, wasTrue }) => [answer, wasTrue]), Array(3).fill([true, true]));
+  assertEquals(world.nft.scripts.length, 2);
+  world.nft.kernel.elements("nat_map").clear();
+  void world.committer.verify();
+  assertInStep(world);
+  assertEquals(kindsOf(world), ["foreign"]);
+});
+
+Deno.test("Committer makes one batch of a turn, when the kernel answers at once and begin() waits for its end", () => {
+  const turn: (() => void)[] = [];
+  const world = make({ begin: (run) => turn.push(run), pace: () => undefined });
+  world.nft.isImmediate = true;
+  const asked = world.askAll(reals(64));
+  assertEquals([turn.length, world.nft.scripts.length], [1, 0]);
+  turn[0]?.();
+  assert(asked.every(({ answer, wasTrue }) => answer && wasTrue));
+  assertEquals(world.nft.scripts.length, 1);
+});
+
 Deno.test("Committer splits what is too much, when BATCH_CHANGES_MAX is passed", async () => {
   for (
     const [count, batches] of [
@@ -158,7 +181,7 @@ Deno.test("Committer splits what is too much, when BATCH_CHANGES_MAX is passed",
   }
 });
 
-Deno.test("Committer.wait() answers with its own batch, when a later one was asked first", async () => {
+Deno.test("Barrier.wait() answers with its own batch, when a later one was asked first", async () => {
   const world = make();
   const many = world.askAll(reals(BATCH_CHANGES_MAX + 1));
   const again = world.ask(realAddress(1));
@@ -172,16 +195,6 @@ Deno.test("Committer.wait() answers with its own batch, when a later one was ask
   await world.committer.idle();
 });
 
-Deno.test("Committer.wait() calls back at once, when all its revisions have been settled", async () => {
-  const world = make();
-  world.ask("192.0.2.1");
-  await world.committer.idle();
-  let answer: boolean | undefined;
-  world.committer.wait([1], (isCommitted) => answer = isCommitted);
-  await world.settle();
-  assertEquals(answer, true);
-});
-
 Deno.test("Committer ends one mapping only, when the kernel refuses one of a batch", async () => {
   for (const at of [0, 1, 50, 98, 99]) {
     const world = make();
@@ -191,8 +204,7 @@ Deno.test("Committer ends one mapping only, when the kernel refuses one of a bat
     await world.committer.idle();
     assertEquals(answers(asked), all.map((_, i) => i !== at), `${at}`);
     assertEquals(world.nat.tables[4].size, 99);
-    assertEquals(world.reports.length, 1);
-    assert(world.reports[0]?.includes("Invalid argument"));
+    assertEquals(kindsOf(world), ["refused"]);
     assertInStep(world, `${at}`);
     // The kernel may think better of it.
     world.nft.kernel.refused.clear();
@@ -214,13 +226,13 @@ Deno.test("Committer ends several mappings only, when the kernel refuses several
   assertInStep(world);
 });
 
-Deno.test("Committer.wait() is false, when one of several mappings in a reply is refused", async () => {
+Deno.test("Barrier.wait() is false, when one of several mappings in a reply is refused", async () => {
   const world = make();
   world.nft.kernel.refused.add("192.0.2.2");
   world.nft.hold();
   const [one, two] = world.askAll(["192.0.2.1", "192.0.2.2"]);
   let both: boolean | undefined;
-  world.committer.wait([2, 1], (isCommitted) => both = isCommitted);
+  world.barrier.wait([2, 1], (isCommitted) => both = isCommitted);
   world.nft.release();
   await world.committer.idle();
   assertEquals([one?.answer, two?.answer, both], [true, false, false]);
@@ -250,7 +262,7 @@ Deno.test("Committer puts a leftover out of the way, when it clashes with a new 
   assertEquals(asked[0]?.fake, fake);
   assertEquals(answers(asked), [true, true, true]);
   assert(asked.every(({ wasTrue }) => wasTrue));
-  assertEquals(world.reports.length, 1);
+  assertEquals(kindsOf(world), ["drift"]);
   assertInStep(world);
 });
 
@@ -294,8 +306,7 @@ Deno.test("Committer.verify() makes the kernel what the tables say, when someone
       Array(4).fill(true),
       what,
     );
-    assertEquals(world.reports.length, 1, what);
-    assert(world.reports[0]?.includes("Somebody else"), what);
+    assertEquals(kindsOf(world), ["foreign"], what);
   }
 });
 
@@ -311,7 +322,7 @@ Deno.test("Committer.verify() lets no reply leave, when it has seen that mapping
   // Both families have been read; the transaction that mends waits.
   await world.until("a transaction", () => world.nft.scripts.length > scripts);
   const known = defined(world.ask(one.real));
-  assertEquals([known.answer, world.committer.isCommitted(one.revision)], [undefined, false]);
+  assertEquals([known.answer, world.barrier.isCommitted(one.revision)], [undefined, false]);
   world.nft.release();
   await verified;
   assertEquals([known.answer, known.wasTrue], [true, true]);
@@ -327,11 +338,11 @@ for (
   Deno.test(`Committer.${what}() resolves, when there is always more to commit`, async () => {
     const world = new Committing();
     let [isOver, isResolved, last] = [false, false, 0];
-    const { run } = world.nft;
-    world.nft.run = (script) => {
-      // While each batch is under way another change comes.
+    const { commit } = world.nft;
+    world.nft.commit = (changes) => {
+      // While each batch is in flight another change comes.
       if (!isOver) world.ask(`10.0.${++last >> 8}.${last & 0xff}`);
-      return run.call(world.nft, script);
+      return commit.call(world.nft, changes);
     };
     // So that adoption has a batch, too.
     world.nft.kernel.elements("nat_addr").set("203.0.113.3", "");
@@ -348,9 +359,9 @@ Deno.test("Committer.verify() changes nothing and reports nothing, when the kern
   const world = make();
   world.askAll([...reals(3), "2001:db8::1"]);
   await world.committer.verify();
-  assertEquals([world.nft.scripts.length, world.nft.reads, world.reports], [1, 2, []]);
+  assertEquals([world.nft.scripts.length, world.nft.reads, kindsOf(world)], [1, 2, []]);
   await world.committer.verify();
-  assertEquals([world.nft.scripts.length, world.nft.reads, world.reports], [1, 4, []]);
+  assertEquals([world.nft.scripts.length, world.nft.reads, kindsOf(world)], [1, 4, []]);
   assertInStep(world);
 });
 
@@ -367,7 +378,7 @@ Deno.test("Committer.verify() reports nothing, when mappings come and go while i
     else world.nat.tables[4].renew(world.nowMs, 2);
     world.nft.release();
     await verified;
-    assertEquals(world.reports, [], step);
+    assertEquals(kindsOf(world), [], step);
     assertInStep(world, step);
   }
 });
@@ -383,7 +394,7 @@ Deno.test("Committer.verify() reports a hand's edit, when dotp has changes of it
   world.nat.tables[4].renew(world.nowMs, 3);
   world.nft.release();
   await verified;
-  assertEquals(world.reports.length, 1);
+  assertEquals(kindsOf(world), ["foreign"]);
   assertInStep(world);
 });
 
@@ -401,7 +412,7 @@ Deno.test("Committer mends a flush by itself, when a deletion finds its element 
   assertEquals([asked?.answer, asked?.wasTrue], [true, true]);
   assert(!world.nft.kernel.holds(4, one.fake, one.real));
   assert(world.nft.kernel.holds(4, two.fake, two.real));
-  assertEquals(world.reports.length, 1);
+  assertEquals(kindsOf(world), ["drift"]);
   assertInStep(world);
 });
 
@@ -433,8 +444,8 @@ Deno.test("Committer tells all who wait and all who come, when nft is away", asy
   assertEquals(answers(waiting), [false, false, false]);
   assert(world.isPausing);
   assertEquals(answers(world.askAll([...reals(2), "192.0.2.9"])), [false, false, false]);
-  assert(!world.committer.isCommitted(0));
-  assertEquals(world.reports.length, 1);
+  assert(!world.barrier.isCommitted(0));
+  assertEquals(kindsOf(world), ["failed"]);
 });
 
 Deno.test("Committer recovers after the pause, when nft is back", async () => {
@@ -501,44 +512,7 @@ Deno.test("Committer keeps no more changes than mappings, when nft is away for l
   assert(world.nat.log.size <= 50, `${world.nat.log.size} changes wait`);
 });
 
-Deno.test("Committer.wait() is false at once, when WAITING_MAX wait already", async () => {
-  const world = make();
-  world.nft.hold();
-  world.ask("192.0.2.1");
-  const told: boolean[] = [];
-  const wait = () => world.committer.wait([1], (isCommitted) => told.push(isCommitted));
-  for (let i = 1; i < WAITING_MAX; i++) wait();
-  assertEquals(told, []);
-  wait();
-  assertEquals(told, [false]);
-  world.nft.release();
-  await world.committer.idle();
-  assertEquals(told.length, WAITING_MAX);
-  assertEquals(told.filter(Boolean).length, WAITING_MAX - 1);
-});
-
-for (const [outcome, state] of [["well", "up"], ["failed", "away"]] as const) {
-  Deno.test(`Committer lets others have a turn, when very many wait and it ${outcome}`, async () => {
-    let told = 0;
-    const toldBefore: number[] = [];
-    const world = new Committing({
-      breathe: () => {
-        toldBefore.push(told);
-        return Promise.resolve();
-      },
-    });
-    world.nft.state = state;
-    const { revision } = defined(world.ask("192.0.2.1"));
-    const count = 3 * ANSWERED_AT_ONCE;
-    for (let i = 1; i < count; i++) world.committer.wait([revision], () => told++);
-    await world.settle();
-    assertEquals(told, count - 1);
-    // The first of the first hundred is the reply that was asked for.
-    assertEquals(toldBefore, [ANSWERED_AT_ONCE - 1, 2 * ANSWERED_AT_ONCE - 1]);
-  });
-}
-
-Deno.test("Committer.wait() is not true, when the mapping has expired meanwhile", async () => {
+Deno.test("Barrier.wait() is not true, when the mapping has expired meanwhile", async () => {
   const world = make();
   world.nft.hold();
   world.ask("192.0.2.1");
@@ -551,7 +525,7 @@ Deno.test("Committer.wait() is not true, when the mapping has expired meanwhile"
   assertEquals(asked.answer, false);
 });
 
-Deno.test("Committer.wait() is not true, when a refused mapping went and came meanwhile", async () => {
+Deno.test("Barrier.wait() is not true, when a refused mapping went and came meanwhile", async () => {
   const world = make();
   world.nft.kernel.refused.add("192.0.2.1");
   world.nft.hold();
@@ -620,7 +594,7 @@ Deno.test("Committer.adopt() tries until nft is well and fails replies, when nft
     const early = world.ask("192.0.2.2");
     await world.settle();
     assertEquals([early?.answer, world.ask("192.0.2.2")?.answer], [false, false], state);
-    assert(world.isPausing && world.reports[0]?.includes("nft"), state);
+    assertEquals([world.isPausing, kindsOf(world)[0]], [true, "failed"], state);
     world.nft.state = "up";
     world.retry();
     assert(await adopted >= 1, state);
@@ -637,13 +611,13 @@ Deno.test("Committer.adopt() lets replies wait, when the kernel is still being r
   const adopted = world.committer.adopt(0);
   const fresh = defined(world.ask("192.0.2.2"));
   await world.settle();
-  assertEquals([fresh.answer, world.committer.isCommitted(0)], [undefined, false]);
+  assertEquals([fresh.answer, world.barrier.isCommitted(0)], [undefined, false]);
   world.nft.release();
   assert(await adopted >= 1);
   assertEquals(fresh.answer, fresh.wasTrue);
   assert(world.nft.kernel.holds(4, "198.18.0.1", "192.0.2.1"));
   assertInStep(world);
-  assertEquals(world.reports, []);
+  assertEquals(kindsOf(world), []);
 });
 
 Deno.test("Committer.adopt() leaves a fake to its real, when another real is asked for first", async () => {
@@ -710,7 +684,7 @@ Deno.test("Committer renews by delete and add in one transaction, when a table a
       "add element inet dotp nat_addr {192.0.2.1}",
     ].join(";"),
   );
-  assertEquals(world.reports, []);
+  assertEquals(kindsOf(world), []);
 });
 
 Deno.test("Committer renews after all, when nft was away as it was due", async () => {
@@ -746,76 +720,140 @@ Deno.test("Committer notices a missing element, when it renews it", async () => 
   world.committer.start();
   await world.committer.idle();
   assertInStep(world);
-  assert(world.reports[0]?.includes("not as dotp left them"));
+  assertEquals(kindsOf(world), ["drift"]);
 });
 
-/** A pool of two fakes, both of which have stood for other reals and rest no more. */
+/** A pool of two fakes, both of which have stood for other reals and may stand for new ones. */
 async function usedPool(): Promise<Committing> {
   const world = make({ ipv4: "198.18.0.0/30" });
-  world.askAll(["192.0.2.1", "192.0.2.2"]);
+  const used = world.askAll(["192.0.2.1", "192.0.2.2"]);
   await world.committer.idle();
+  for (const { fake } of used) world.nft.kernel.connect(fake);
   world.pass(TTL_MS);
   world.pass(QUARANTINE_MS);
   await world.committer.idle();
-  assertEquals(world.nft.forgotten, []);
+  assertEquals([world.nft.connectionReads, world.nft.kernel.connections.size], [0, 2]);
   return world;
 }
 
-Deno.test("Committer forgets connections before the batch, when a fake gets another real", async () => {
+Deno.test("Committer deletes connections before the addition, when a fake gets another real", async () => {
   const world = await usedPool();
   const scripts = world.nft.scripts.length;
   const asked = world.askAll(["192.0.2.3", "2001:db8::1"]);
+  const fake = defined(asked[0]).fake;
+  const [former] = world.nft.kernel.connectedTo(fake);
   await world.committer.idle();
   assertEquals(answers(asked), [true, true]);
-  // The new one of IPv6 has had none.
-  assertEquals(world.nft.forgotten, [{ fakes: [defined(asked[0]).fake], scripts }]);
+  assertEquals(world.nft.disconnected, [{ pairs: [`${fake} ${former}`], scripts }]);
+  assertEquals(world.nft.kernel.connectedTo(fake), []);
+  // The other fake's stay, and nothing is listed for the new one of IPv6.
+  assertEquals([world.nft.kernel.connections.size, world.nft.connectionReads], [1, 2]);
 });
 
-Deno.test("Committer forgets nothing, when a real gets its own fake back", async () => {
+Deno.test("Committer deletes no connections, when a fake that is reused has none", async () => {
+  const world = await usedPool();
+  world.nft.kernel.connections.clear();
+  assertEquals((await answered(world, "192.0.2.3")).answer, true);
+  assertEquals([world.nft.disconnected, world.nft.connectionReads], [[], 1]);
+  // Once it has been found clean nobody looks again.
+  world.pass(TTL_MS);
+  assertEquals((await answered(world, "192.0.2.3")).answer, true);
+  assertEquals(world.nft.connectionReads, 1);
+});
+
+Deno.test("Committer looks at no connections, when a real gets its own fake back", async () => {
   const world = await usedPool();
   world.askAll(["192.0.2.1", "192.0.2.2"]);
   await world.committer.idle();
-  assertEquals(world.nft.forgotten, []);
+  assertEquals([world.nft.connectionReads, world.nft.kernel.connections.size], [0, 2]);
 });
 
-Deno.test("Committer forgets connections of an evicted mapping, when evictAfterMs is over", async () => {
+Deno.test("Committer deletes connections of an evicted mapping, when it has left the kernel", async () => {
   const world = make({ ipv4: "198.18.0.0/30", evictAfterMs: 500 });
   const [one] = world.askAll(["192.0.2.1", "192.0.2.2"]);
   await world.committer.idle();
+  world.nft.kernel.connect(defined(one).fake);
   world.pass(500);
-  const three = defined(world.ask("192.0.2.3"));
-  await world.committer.idle();
+  const scripts = world.nft.scripts.length;
+  const three = await answered(world, "192.0.2.3");
   assertEquals([three.fake, three.answer, three.wasTrue], [one?.fake, true, true]);
-  assertEquals(world.nft.forgotten.map(({ fakes }) => fakes), [[three.fake]]);
+  assertEquals(world.nft.disconnected, [{
+    pairs: [`${three.fake} 192.0.2.1`],
+    scripts: scripts + 1,
+  }]);
   assertInStep(world);
 });
 
-Deno.test("Committer forgets connections all the same, when nft was away meanwhile", async () => {
-  const world = await usedPool();
-  world.nft.state = "away";
-  world.ask("192.0.2.9");
-  world.ask("2001:db8::9");
-  await world.settle();
-  const three = defined(world.ask("192.0.2.4"));
-  world.nft.state = "up";
-  world.retry();
+/** Asks for a real, and waits until nothing is in flight. */
+async function answered(world: Committing, real: string): Promise<Asked> {
+  const asked = defined(world.ask(real));
   await world.committer.idle();
-  assert(world.nft.forgotten.some(({ fakes }) => fakes.includes(three.fake)));
-  assertInStep(world);
-});
+  return asked;
+}
 
-Deno.test("Committer fails replies and recovers, when connections cannot be forgotten", async () => {
-  const world = await usedPool();
-  world.nft.forgetProblem = "conntrack is gone";
-  const asked = world.ask("192.0.2.3");
-  await world.settle();
-  assertEquals([asked?.answer, world.nft.kernel.list(4)], [false, []]);
-  assert(world.reports[0]?.includes("conntrack is gone"));
-  world.nft.forgetProblem = undefined;
-  world.retry();
-  await world.committer.idle();
-  assertInStep(world);
-  assertEquals(world.ask("192.0.2.3")?.answer, true);
+/** What may keep connections from being deleted, and how that is set right. */
+const OBSTACLES: readonly (readonly [what: string, obstruct: (world: Committing) => void])[] = [
+  ["cannot be listed", (world) => world.nft.connectionsProblem = "conntrack is not there"],
+  ["stay where they are", (world) => world.nft.isDeletionVain = true],
+];
+
+for (const [what, obstruct] of OBSTACLES) {
+  Deno.test(`Committer gives no fake to another real, when its connections ${what}`, async () => {
+    const world = await usedPool();
+    obstruct(world);
+    const [refused, other] = world.askAll(["192.0.2.3", "2001:db8::3"]);
+    await world.committer.idle();
+    assertEquals([refused?.answer, other?.answer, other?.wasTrue], [false, true, true]);
+    assertEquals(world.nft.kernel.list(4), []);
+    assertInStep(world);
+    // It is not forgotten by then that the fake is another's: it is still bound to the refused one.
+    world.pass(1);
+    assertEquals((await answered(world, "192.0.2.3")).answer, false);
+    world.nft.connectionsProblem = undefined;
+    world.nft.isDeletionVain = false;
+    const again = await answered(world, "192.0.2.3");
+    assertEquals([again.answer, again.wasTrue], [true, true]);
+    assertEquals(world.nft.kernel.connectedTo(again.fake), []);
+    assertInStep(world);
+  });
+}
+
+for (const state of ["away", "dies"] as const) {
+  Deno.test(`Committer deletes connections all the same, when nft ${state} amid the batch`, async () => {
+    const world = await usedPool();
+    world.nft.state = state;
+    world.ask("192.0.2.9");
+    world.ask("2001:db8::9");
+    await world.settle();
+    const four = defined(world.ask("192.0.2.4"));
+    world.nft.state = "up";
+    world.retry();
+    await world.committer.idle();
+    for (const real of ["192.0.2.9", "192.0.2.4"]) {
+      const { fake, answer, wasTrue } = await answered(world, real);
+      assertEquals([answer, wasTrue, world.nft.kernel.connectedTo(fake)], [true, true, []]);
+    }
+    assertEquals(four.answer, false);
+    assertInStep(world);
+  });
+}
+
+Deno.test("Committer deletes connections all the same, when the batch drifts or is refused", async () => {
+  for (const trouble of ["drift", "refusal"]) {
+    const world = await usedPool();
+    const six = await answered(world, "2001:db8::6");
+    if (trouble === "drift") world.nft.kernel.elements("nat_map6").delete(six.fake);
+    else world.nft.kernel.refused.add("192.0.2.3");
+    const three = defined(world.ask("192.0.2.3"));
+    // In the same batch, so that the deletions before the reuse find the kernel changed.
+    world.nat.tables[6].renew(world.nowMs, 1);
+    await world.committer.idle();
+    world.nft.kernel.refused.clear();
+    const again = await answered(world, "192.0.2.3");
+    assertEquals([three.fake, again.answer, again.wasTrue], [again.fake, true, true], trouble);
+    assertEquals(world.nft.kernel.connectedTo(again.fake), [], trouble);
+    assertInStep(world);
+  }
 });
 
 Deno.test("Committer refuses an adopted mapping alone, when the kernel no longer takes it", async () => {

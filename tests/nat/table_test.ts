@@ -361,7 +361,8 @@ Deno.test("Table.renew() renews what has been in the kernel for two fifths of it
   assertEquals(table.nextRenewalMs, Infinity);
   table.renew(99_999);
   assertEquals(log.size, 1);
-  table.startOver(1_250);
+  table.startOver();
+  table.expectTimeout(1_250);
   const [one, two] = [obtain(table, "10.0.0.1", 0), obtain(table, "10.0.0.2", 10)];
   log.takeAll();
   // An answer keeps a mapping active, not its element.
@@ -404,7 +405,7 @@ Deno.test("Table.renew() keeps the revision, when a reply waits for the mapping"
 
 Deno.test("Table.adopt() knows how long the kernel has had a pair, when it is told", () => {
   const { table, log } = makeTable("192.0.2.0/29", { ttlMs: 100_000 });
-  table.startOver(1_250);
+  table.expectTimeout(1_250);
   assert(adopt(table, "192.0.2.1", "10.0.0.1", 1_000, 400));
   assertEquals(table.nextRenewalMs, 1_100);
   // A full lifetime all the same.

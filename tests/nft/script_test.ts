@@ -1,18 +1,17 @@
 /** nft text: transactions as they are printed. */
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import type { Family } from "../../lib/address.ts";
+import { FAMILIES, type Family } from "../../lib/address.ts";
 import type { Change } from "../../lib/nat/changes.ts";
 import {
   changesToScript,
-  FAMILIES,
-  forgetArgs,
+  disconnectArgs,
   listConnectionsArgs,
   listMapArgs,
   listNotesArgs,
   listSetArgs,
   listTableArgs,
-  type NoteSet,
+  probeConnectionArgs,
   probeScript,
 } from "../../lib/nft/script.ts";
 import { FakeKernel } from "../support/fake_nft.ts";
@@ -90,7 +89,9 @@ const GOLDEN: readonly (readonly [what: string, changes: Change[], commands: rea
     ]],
     ["a real that gets another fake", changes(`-${F1} ${R1}`, `+${F2} ${R1}`), [
       "delete element inet dotp nat_map {198.18.0.1}",
+      "delete element inet dotp nat_addr {192.0.2.1}",
       "add element inet dotp nat_map {198.18.0.2 : 192.0.2.1}",
+      "add element inet dotp nat_addr {192.0.2.1}",
     ]],
     ["added and deleted", changes(`+${F1} ${R1}`, `-${F1} ${R1}`), []],
     ["deleted and added", changes(`-${F1} ${R1}`, `+${F1} ${R1}`), []],
@@ -230,12 +231,19 @@ Deno.test("listTableArgs(), listSetArgs() and listMapArgs() ask for JSON, when a
   assertEquals(listMapArgs("gate", 6).join(" "), "-j list map inet gate nat_map6");
 });
 
-Deno.test("listNotesArgs(), forgetArgs() and listConnectionsArgs() name what they ask for, when they are given it", () => {
-  const notes = (family: Family, set: NoteSet) => listNotesArgs("gate", family, set).join(" ");
-  assertEquals(notes(4, "seen"), "-j list set inet gate nat_seen");
-  assertEquals(notes(6, "missed"), "-j list set inet gate nat_missed6");
-  assertEquals(forgetArgs(bytesOf(F1)).join(" "), "-D -f ipv4 -d 198.18.0.1");
+Deno.test("listNotesArgs() names a set, when it is given one of those that the rules fill", () => {
+  assertEquals(listNotesArgs("gate", 4, "seen").join(" "), "-j list set inet gate nat_seen");
+  assertEquals(listNotesArgs("gate", 6, "missed").join(" "), "-j list set inet gate nat_missed6");
+});
+
+Deno.test("disconnectArgs(), listConnectionsArgs() and probeConnectionArgs() name addresses and prefixes", () => {
+  const of = (fake: string, real: string) =>
+    disconnectArgs({ fake: bytesOf(fake), real: bytesOf(real) }).join(" ");
+  assertEquals(of(F1, R1), "-D -f ipv4 -d 198.18.0.1 -r 192.0.2.1");
+  const [fake, real] = ["2001:2:0:0:0:0:0:1", "2001:db8:0:0:0:0:0:1"];
+  assertEquals(of(fake, real), `-D -f ipv6 -d ${fake} -r ${real}`);
   const prefix = { family: 4 as const, bytes: bytesOf("198.18.0.0"), length: 15 };
   assertEquals(listConnectionsArgs(prefix).join(" "), "-L -f ipv4 -d 198.18.0.0/15");
-  assertEquals(forgetArgs(bytesOf("2001:2::1")).join(" "), "-D -f ipv6 -d 2001:2:0:0:0:0:0:1");
+  const probe = "-I -p udp -s 198.18.0.0 -d 198.18.0.0 --sport 9 --dport 9 --timeout 1";
+  assertEquals(probeConnectionArgs(prefix.bytes).join(" "), probe);
 });

@@ -14,7 +14,7 @@ import {
   type PendingQuery,
   UPSTREAM_TIMEOUT_MS,
 } from "../../lib/proxy/pending.ts";
-import { Committer } from "../../lib/kernel/committer.ts";
+import type { Barrier } from "../../lib/kernel/barrier.ts";
 import { defined } from "../support/defined.ts";
 import { bytesOf, viewOf } from "../support/hex.ts";
 import { type NatOptions, obtain } from "../support/nat.ts";
@@ -40,23 +40,20 @@ const OTHER = { name: "www.other.test" };
 const TC = 0x0200;
 const SERVFAIL_FLAGS = REPLY_FLAGS | 2;
 
-/** A committer that does as it is told. */
-class FakeCommitter extends Committer {
+/** A barrier that does as it is told. */
+class FakeBarrier implements Pick<Barrier, "isCommitted" | "wait"> {
   settled: number;
   readonly waiting: { revisions: readonly number[]; done: (committed: boolean) => void }[] = [];
 
-  constructor({ log, mappings }: Rewriting["nat"]) {
-    const none = () => Promise.reject(new Error("there is no nft"));
-    const nft = { run: none, read: none, forget: none };
-    super({ nft, table: "dotp", log, mappings, pause: none, report: () => {} });
+  constructor({ log }: Rewriting["nat"]) {
     this.settled = log.revision;
   }
 
-  override isCommitted(revision: number): boolean {
+  isCommitted(revision: number): boolean {
     return revision <= this.settled;
   }
 
-  override wait(revisions: readonly number[], done: (committed: boolean) => void): void {
+  wait(revisions: readonly number[], done: (committed: boolean) => void): void {
     this.waiting.push({ revisions, done });
   }
 }
@@ -88,7 +85,7 @@ class Dotp {
   readonly replies: [peer: string, bytes: Uint8Array<ArrayBuffer>][] = [];
   readonly failures: Failure[] = [];
   readonly rewriting: Rewriting;
-  readonly committer: FakeCommitter;
+  readonly barrier: FakeBarrier;
   readonly inFlight = new PendingQueries<string>(
     () => (this.#nextId = (this.#nextId + 257) & 0xffff),
     (peer) => peer,
@@ -102,11 +99,11 @@ class Dotp {
 
   constructor(options: NatOptions & { domains?: readonly string[] } = {}) {
     this.rewriting = makeRewriting(options);
-    this.committer = new FakeCommitter(this.rewriting.nat);
+    this.barrier = new FakeBarrier(this.rewriting.nat);
     this.#answerer = new DnsProxy({
       inFlight: this.inFlight,
       rewriter: this.rewriting.rewriter,
-      committer: this.committer,
+      barrier: this.barrier,
       outlet: {
         pick: () => this.sockets[this.#nextSocket++ % this.sockets.length],
         reply: (peer, view, length) => this.replies.push([peer, bytesOf(view, length)]),
@@ -265,20 +262,20 @@ Deno.test("DnsProxy.onReply() rewrites, when a name is ours and its mapping is i
       answers: [cname(NAME, "cdn.test"), a("cdn.test", "198.18.0.1", TTL_MAX)],
     }),
   ]);
-  assertEquals(proxy.committer.waiting, []);
+  assertEquals(proxy.barrier.waiting, []);
 });
 
 Deno.test("DnsProxy.onReply() holds a reply, when its mapping is not in the kernel yet", () => {
   const proxy = new Dotp();
   proxy.query(query({ id: 0xbeef, additionals: [opt(1232)] }), "first");
-  const known = proxy.committer.settled;
+  const known = proxy.barrier.settled;
   proxy.answer({ answers: [a(NAME, "203.0.113.1"), a(NAME, "203.0.113.2"), a(NAME, "192.0.2.1")] });
   assertEquals(proxy.replies, []);
   // Another query takes the slot meanwhile, and the table moves on.
   proxy.query(query({ id: 0xdead }), "second");
   const { 4: table } = proxy.rewriting.nat.tables;
   const fakes = ["203.0.113.1", "203.0.113.2"].map((real) => obtain(table, real, 0));
-  const [waiting] = proxy.committer.waiting;
+  const [waiting] = proxy.barrier.waiting;
   const unknown = waiting?.revisions.filter((revision) => revision > known);
   assertEquals(unknown, [known + 1, known + 2]);
   waiting?.done(true);
@@ -299,9 +296,9 @@ Deno.test("DnsProxy.onReply() holds each reply for its own, when several wait", 
     proxy.answer({ answers: [a(NAME, `203.0.113.${n}`)] });
   }
   const last = proxy.rewriting.nat.log.revision;
-  const revisions = proxy.committer.waiting.map(({ revisions }) => revisions);
+  const revisions = proxy.barrier.waiting.map(({ revisions }) => revisions);
   assertEquals(revisions, [[last - 2], [last - 1], [last]]);
-  for (const n of [2, 0, 1]) proxy.committer.waiting[n]?.done(true);
+  for (const n of [2, 0, 1]) proxy.barrier.waiting[n]?.done(true);
   assertEquals(proxy.replies.map(([peer, bytes]) => [peer, decode(bytes).id]), [
     ["client 3", 3],
     ["client 1", 1],
@@ -311,13 +308,13 @@ Deno.test("DnsProxy.onReply() holds each reply for its own, when several wait", 
 
 Deno.test("DnsProxy.onReply() does not wait, when the kernel has the revision", () => {
   const proxy = new Dotp();
-  proxy.committer.settled++;
+  proxy.barrier.settled++;
   proxy.query(query({ id: 5 }));
   proxy.answer({ answers: [a(NAME, "203.0.113.1")] });
-  assertEquals([proxy.replies.length, proxy.committer.waiting.length], [1, 0]);
+  assertEquals([proxy.replies.length, proxy.barrier.waiting.length], [1, 0]);
   proxy.query(query({ id: 6 }));
   proxy.answer({ answers: [a(NAME, "203.0.113.2")] });
-  assertEquals([proxy.replies.length, proxy.committer.waiting.length], [1, 1]);
+  assertEquals([proxy.replies.length, proxy.barrier.waiting.length], [1, 1]);
 });
 
 Deno.test("DnsProxy.onReply() answers SERVFAIL, when the mapping cannot be had", () => {
@@ -325,7 +322,7 @@ Deno.test("DnsProxy.onReply() answers SERVFAIL, when the mapping cannot be had",
   proxy.query(query({ id: 0xbeef, additionals: [opt(4096, 0x8000)] }), "first");
   proxy.answer({ answers: [a(NAME, "203.0.113.1")] });
   proxy.query(query({ id: 1, question: OTHER }), "second");
-  proxy.committer.waiting[0]?.done(false);
+  proxy.barrier.waiting[0]?.done(false);
   assertEquals(proxy.replies, [[
     "first",
     message({ id: 0xbeef, flags: SERVFAIL_FLAGS, additionals: [opt(1232, 0x8000)] }),
@@ -463,7 +460,7 @@ Deno.test("DnsProxy.onReply() cuts a rewritten reply, when it is held until the 
   const fillers = [txt(NAME, 200), txt(NAME, 200)];
   proxy.answer({ answers: [a(NAME, "203.0.113.1"), ...fillers, txt(NAME, 200)] });
   const fake = obtain(proxy.rewriting.nat.tables[4], "203.0.113.1", 0);
-  proxy.committer.waiting[0]?.done(true);
+  proxy.barrier.waiting[0]?.done(true);
   assertEquals(proxy.takeReplies(), [
     message({ id: 0xbeef, flags: REPLY_FLAGS | TC, answers: [a(NAME, fake, TTL_MAX), ...fillers] }),
   ]);
@@ -636,7 +633,7 @@ Deno.test("DnsProxy.onReply() passes or waits, when a reply is random behind its
   const octets = fc.array(octet, { maxLength: 100 }).map((all) => Uint8Array.from(all));
   const counts = fc.array(fc.nat(3), { minLength: 3, maxLength: 3 });
   const proxy = new Dotp();
-  proxy.committer.settled = Infinity;
+  proxy.barrier.settled = Infinity;
   holds(
     "DnsProxy.onReply",
     fc.property(octets, counts, fc.boolean(), (trailing, counts, isOurs) => {
@@ -664,5 +661,5 @@ Deno.test("DnsProxy.onReply() rewrites both families, when a reply holds both", 
     answers: [a(NAME, "203.0.113.1"), aaaa(NAME, "2001:db8::9")],
   });
   const last = proxy.rewriting.nat.log.revision;
-  assertEquals(proxy.committer.waiting[0]?.revisions, [last - 1, last]);
+  assertEquals(proxy.barrier.waiting[0]?.revisions, [last - 1, last]);
 });

@@ -1,6 +1,8 @@
 /** Mappings, a committer and a fake nft put together, as `lib/io/app.ts` does it with the real one. */
 import { addressToText, type Family } from "../../lib/address.ts";
+import type { Barrier } from "../../lib/kernel/barrier.ts";
 import { Committer } from "../../lib/kernel/committer.ts";
+import type { KernelEvent } from "../../lib/kernel/kernel.ts";
 import { FakeNft } from "./fake_nft.ts";
 import { viewOf } from "./hex.ts";
 import { activePairs, bytesOf, makeNat, type Nat, type NatOptions } from "./nat.ts";
@@ -10,8 +12,10 @@ const TURNS = 200;
 
 /** What mappings and committer are made with. */
 export interface CommittingOptions extends NatOptions {
+  /** How a first batch is begun. */
+  readonly begin?: (run: () => void) => void;
   /** What each batch waits for. */
-  readonly pace?: () => Promise<void>;
+  readonly pace?: () => Promise<void> | undefined;
   /** What many answers wait for in between. */
   readonly breathe?: () => Promise<void>;
 }
@@ -35,7 +39,7 @@ export class Committing {
   readonly nat: Nat;
   readonly nft: FakeNft;
   readonly committer: Committer;
-  readonly reports: string[] = [];
+  readonly events: KernelEvent[] = [];
   nowMs = 0;
   /** Ends the pause that is under way, if one is. */
   #pause: ((isWorthwhile: boolean) => void) | undefined;
@@ -45,15 +49,20 @@ export class Committing {
     this.nat = makeNat(options);
     this.nft = nft;
     this.committer = new Committer({
-      nft: this.nft,
-      table: "dotp",
+      kernel: this.nft,
       log: this.nat.log,
       mappings: this.nat.mappings,
+      begin: options.begin ?? queueMicrotask,
       pace: options.pace ?? (() => Promise.resolve()),
       breathe: options.breathe ?? (() => Promise.resolve()),
       pause: () => new Promise((resolve) => this.#pause = resolve),
-      report: (problem) => this.reports.push(problem),
+      report: (event) => this.events.push(event),
     });
+  }
+
+  /** Where replies wait. */
+  get barrier(): Barrier {
+    return this.committer.barrier;
   }
 
   /** Whether the committer waits before it tries again. */
@@ -79,8 +88,8 @@ export class Committing {
       if (isCommitted) table.prolong(asked.revision, this.nowMs);
       asked.wasTrue = this.nft.kernel.holds(family, fake, real);
     };
-    if (this.committer.isCommitted(asked.revision)) done(true);
-    else this.committer.wait([asked.revision], done);
+    if (this.barrier.isCommitted(asked.revision)) done(true);
+    else this.barrier.wait([asked.revision], done);
     return asked;
   }
 

@@ -1,11 +1,22 @@
 /**
- * An nft with a kernel behind it, both imitated: it reads the text of a transaction, keeps sets and
- * maps, takes a line whole or not at all, and refuses what the kernel refuses in the kernel's words.
- * It can be held, be away, die halfway and be told to refuse an element. What an admin does by hand
- * is done to `kernel`.
+ * An nft with a kernel behind it, both imitated: it makes the text of a transaction, reads it again,
+ * keeps sets, maps and connections, takes a line whole or not at all, and refuses what the kernel
+ * refuses in the kernel's words. It can be held, be away, die halfway, answer at once, and be told to
+ * refuse an element or to delete no connection. What an admin or a client does is done to `kernel`.
  */
 import { addressToText, type Family, parseAddress } from "../../lib/address.ts";
-import type { KernelState, Nft, NftResult } from "../../lib/kernel/committer.ts";
+import type {
+  CommitResult,
+  Eventually,
+  Kernel,
+  KernelState,
+  NoteSet,
+  ReadResult,
+} from "../../lib/kernel/kernel.ts";
+import { AddressList, PairList } from "../../lib/kernel/lists.ts";
+import type { Change, Pair } from "../../lib/nat/changes.ts";
+import { reasonOf } from "../../lib/nft/complaint.ts";
+import { changesToScript } from "../../lib/nft/script.ts";
 
 /** A set has empty values. */
 type Elements = Map<string, string>;
@@ -30,6 +41,8 @@ export class FakeKernel {
   /** After how many seconds an element is forgotten that was not added anew. */
   timeoutS = Infinity;
   nowMs = 0;
+  /** Connections, as `fake real`; where one was never translated both are the fake. */
+  readonly connections = new Set<string>();
   /** As kernels before 6.12 do it, which do not renew what is added again. */
   readonly #added: Added = new Map();
   #elements: ReadonlyMap<string, Elements> = new Map(
@@ -58,6 +71,18 @@ export class FakeKernel {
     const elements = this.#elements.get(name);
     if (elements === undefined) throw new RangeError(`Cannot find "${name}": it is no set of ours`);
     return elements;
+  }
+
+  /** A client sends something to a fake: to its real, or nowhere where there is none. */
+  connect(fake: string): void {
+    const real = this.elements(fake.includes(":") ? NAMES[6].map : NAMES[4].map).get(fake);
+    if (real !== undefined) this.connections.add(`${fake} ${real}`);
+  }
+
+  /** Where connections to a fake lead. */
+  connectedTo(fake: string): string[] {
+    return Array.from(this.connections, (pair) => pair.split(" "))
+      .filter(([to]) => to === fake).map(([, real = ""]) => real);
   }
 
   /** Everything of both families; what is equal is equal text. */
@@ -142,19 +167,26 @@ export class FakeKernel {
   }
 }
 
-/** The nft that a committer is given. */
-export class FakeNft implements Nft {
+/** The kernel that a committer is given. */
+export class FakeNft implements Kernel {
   readonly kernel: FakeKernel;
   /** Transactions that were begun, in order. */
   readonly scripts: string[] = [];
-  /** Fakes whose connections were forgotten, with how many transactions had been begun before. */
-  readonly forgotten: { readonly fakes: readonly string[]; readonly scripts: number }[] = [];
-  /** What `forget` fails with, where it does. */
-  forgetProblem: string | undefined;
-  /** How many sets have been read. */
+  /** Pairs whose connections were deleted, with how many transactions had been begun before. */
+  readonly disconnected: { readonly pairs: readonly string[]; readonly scripts: number }[] = [];
+  /** Why connections can be neither listed nor deleted, where that is so. */
+  connectionsProblem: string | undefined;
+  /** Whether a deletion of connections is done and helps nothing. */
+  isDeletionVain = false;
+  /** How many sets, and how often connections have been read. */
   reads = 0;
+  connectionReads = 0;
   /** Whether nft works, is missing, or dies once the kernel has taken a transaction. */
   state: "up" | "away" | "dies" = "up";
+  /** Whether it answers at once, as netlink does; it cannot be held then. */
+  isImmediate = false;
+  /** What the rules have noted, by set, with the age in seconds of each fake. */
+  readonly notes: Record<NoteSet, Map<string, number>> = { seen: new Map(), missed: new Map() };
   #running = 0;
   #released = Promise.resolve();
   #release = () => {};
@@ -176,41 +208,77 @@ export class FakeNft implements Nft {
     this.#released = Promise.resolve();
   }
 
-  async run(script: string): Promise<NftResult> {
+  commit(changes: readonly Change[]): Eventually<CommitResult> {
+    const script = changesToScript(this.kernel.table, changes);
+    if (script === "") return { kind: "done" };
     this.scripts.push(script);
-    await this.#enter();
-    const problem = this.state === "away" ? undefined : this.kernel.run(script);
-    this.#running--;
-    if (this.state !== "up") return { kind: "unavailable", message: "nft hung and was ended" };
-    return problem === undefined ? { kind: "done" } : { kind: "refused", message: problem };
+    return this.#answer(() => {
+      const problem = this.state === "away" ? undefined : this.kernel.run(script);
+      if (this.state !== "up") return { kind: "unavailable", detail: "nft hung and was ended" };
+      if (problem === undefined) return { kind: "done" };
+      return { kind: "refused", reason: reasonOf(problem), detail: problem };
+    });
   }
 
-  async read(family: Family): Promise<KernelState> {
+  read(family: Family): Eventually<ReadResult<KernelState>> {
     this.reads++;
-    await this.#enter();
-    this.#running--;
-    if (this.state !== "up") throw new Error("nft is not there");
-    const { set, map } = NAMES[family];
-    const { timeoutS } = this.kernel;
-    const pairs = Array.from(this.kernel.elements(map), ([fake, real]) => ({
-      fake: parseAddress(fake).bytes,
-      real: parseAddress(real).bytes,
-      ...(timeoutS === Infinity ? {} : { expiresS: this.kernel.expiresS(map, fake) }),
-    }));
-    const reals = Array.from(this.kernel.elements(set).keys(), (real) => parseAddress(real).bytes);
-    return { pairs, reals, timeoutS };
+    return this.#answer(() => {
+      if (this.state !== "up") return { kind: "unavailable", detail: "nft is not there" };
+      const { set, map } = NAMES[family];
+      const { timeoutS } = this.kernel;
+      const pairs = new PairList(family);
+      const reals = new AddressList(family);
+      for (const [fake, real] of this.kernel.elements(map)) {
+        const ageS = timeoutS === Infinity ? 0 : timeoutS - this.kernel.expiresS(map, fake);
+        pairs.add(parseAddress(fake).bytes, parseAddress(real).bytes, ageS);
+      }
+      for (const real of this.kernel.elements(set).keys()) reals.add(parseAddress(real).bytes);
+      return { kind: "done", value: { pairs, reals, timeoutS } };
+    });
   }
 
-  forget(fakes: readonly Uint8Array[]): Promise<void> {
-    this.forgotten.push({ fakes: fakes.map(addressToText), scripts: this.scripts.length });
-    const problem = this.forgetProblem;
-    return problem === undefined ? Promise.resolve() : Promise.reject(new Error(problem));
+  readNotes(family: Family, set: NoteSet): Eventually<ReadResult<AddressList>> {
+    return this.#answer(() => {
+      if (this.state !== "up") return { kind: "unavailable", detail: "nft is not there" };
+      const value = new AddressList(family);
+      for (const [fake, ageS] of this.notes[set]) value.add(parseAddress(fake).bytes, ageS);
+      return { kind: "done", value };
+    });
+  }
+
+  readConnections(family: Family): Eventually<ReadResult<PairList>> {
+    this.connectionReads++;
+    return this.#answer(() => {
+      const detail = this.connectionsProblem;
+      if (detail !== undefined) return { kind: "unavailable", detail };
+      const value = new PairList(family);
+      for (const pair of this.kernel.connections) {
+        const [fake = "", real = ""] = pair.split(" ");
+        value.add(parseAddress(fake).bytes, parseAddress(real).bytes);
+      }
+      return { kind: "done", value };
+    });
+  }
+
+  disconnect(pairs: readonly Pair[]): Eventually<CommitResult> {
+    const names = pairs.map(({ fake, real }) => `${addressToText(fake)} ${addressToText(real)}`);
+    this.disconnected.push({ pairs: names, scripts: this.scripts.length });
+    return this.#answer(() => {
+      const detail = this.connectionsProblem;
+      if (detail !== undefined) return { kind: "unavailable", detail };
+      for (const name of this.isDeletionVain ? [] : names) this.kernel.connections.delete(name);
+      return { kind: "done" };
+    });
   }
 
   /** One after the other, or the order is lost. */
-  async #enter(): Promise<void> {
+  #answer<T>(work: () => T): Eventually<T> {
+    if (this.isImmediate) return work();
     if (++this.#running > 1) throw new Error("two transactions run at once");
-    await this.#released;
+    return this.#released.then(() => {
+      this.#running--;
+      return work();
+    });
   }
 }
 

@@ -1,65 +1,121 @@
 /**
- * The conntrack program: makes the kernel forget connections to a fake before it stands for another
- * real address, which they would otherwise be taken to the old one of.
+ * The conntrack program: lists the connections to fakes, and deletes those of a fake before it stands
+ * for another real address, which they would otherwise not be taken to.
+ *
+ * Each deletion makes conntrack go through all that the kernel knows (0.35 s at 100,000 connections),
+ * so who deletes lists first and names only what is there; and no more than a few are deleted at once.
  *
  * @module
  */
-import { ADDRESS_LENGTH, type Family, type Prefix } from "../../address.ts";
-import { connectionTargets } from "../../nft/listing.ts";
-import { FAMILIES, forgetArgs, listConnectionsArgs } from "../../nft/script.ts";
+import type { Family, Prefix } from "../../address.ts";
+import type { CommitResult, ReadResult, Unavailable } from "../../kernel/kernel.ts";
+import { PairList } from "../../kernel/lists.ts";
+import type { Pair } from "../../nat/changes.ts";
+import { keyOf } from "../../nat/net.ts";
+import { ConnectionReader } from "../../nft/connections.ts";
+import { conntrackProblem } from "../../nft/complaint.ts";
+import { disconnectArgs, listConnectionsArgs, probeConnectionArgs } from "../../nft/script.ts";
 import { leaveToRun, runProgram } from "../runtime/process.ts";
 
-/** How long conntrack may take over one batch. */
-const TIMEOUT_MS = 3_000;
-/** Fakes in a batch: as many as it gets through in time with 100,000 connections. */
-const FORGOTTEN_AT_ONCE = 5;
+/** How long conntrack may take to list, or over one file of deletions. */
+const TIMEOUT_MS = 5_000;
+/** Deletions in a file: as many as it gets through in time with 262,144 connections. */
+const DELETED_AT_ONCE = 4;
+/** Deletions in all; more would keep every new name waiting for too long. The others stay. */
+export const DELETED_MAX = 8;
 
-/** Whether dotp may run conntrack and can. */
-export async function hasConntrack(): Promise<boolean> {
-  if (await leaveToRun("conntrack") !== "granted") return false;
-  try {
-    return (await runProgram("conntrack", ["--version"], "", TIMEOUT_MS)).success;
-  } catch {
-    return false;
+/** Lists and deletes connections. */
+export class ConntrackProgram {
+  readonly #prefixes: Readonly<Record<Family, Prefix>>;
+  /** Why it cannot be used; undefined where it can. */
+  #problem: string | undefined = "conntrack has not been tried";
+
+  /** @param prefixes where fakes are taken from */
+  constructor(prefixes: Readonly<Record<Family, Prefix>>) {
+    this.#prefixes = prefixes;
+  }
+
+  /**
+   * Finds out whether connections can be deleted, by making one and deleting it: from and to the first
+   * address of a prefix, which is never given as a fake. Where it stays it ends by itself in a second.
+   *
+   * @returns what is in the way, or undefined
+   */
+  async probe(): Promise<string | undefined> {
+    this.#problem = await this.#findProblem();
+    return this.#problem;
+  }
+
+  /** Where connections to fakes lead, each pair of fake and real once. */
+  async read(family: Family): Promise<ReadResult<PairList>> {
+    if (this.#problem !== undefined) return unavailable(this.#problem);
+    const pairs = new PairList(family);
+    const known = new Set<string>();
+    const reader = new ConnectionReader((fake, real) => {
+      const key = keyOf(fake) + keyOf(real);
+      if (known.size < known.add(key).size) pairs.add(fake, real);
+    });
+    const args = listConnectionsArgs(this.#prefixes[family]);
+    const problem = await run(args, "", (chunk) => reader.push(chunk));
+    return problem === undefined ? { kind: "done", value: pairs } : unavailable(problem);
+  }
+
+  /** Deletes the connections that lead from fakes to reals, of the first `DELETED_MAX` of them. */
+  async delete(pairs: readonly Pair[]): Promise<CommitResult> {
+    if (this.#problem !== undefined) return unavailable(this.#problem);
+    const due = pairs.slice(0, DELETED_MAX);
+    for (let i = 0; i < due.length; i += DELETED_AT_ONCE) {
+      const problem = await this.#deleteSome(due.slice(i, i + DELETED_AT_ONCE));
+      if (problem !== undefined) return unavailable(problem);
+    }
+    return { kind: "done" };
+  }
+
+  async #deleteSome(pairs: readonly Pair[]): Promise<string | undefined> {
+    const lines = pairs.map((pair) => `${disconnectArgs(pair).join(" ")}\n`).join("");
+    if (await run(["--load-file", "-"], lines) === undefined) return undefined;
+    // Before 1.4.7 it takes one command a process.
+    for (const pair of pairs) {
+      const problem = await run(disconnectArgs(pair));
+      if (problem !== undefined) return problem;
+    }
+    return undefined;
+  }
+
+  async #findProblem(): Promise<string | undefined> {
+    const leave = await leaveToRun("conntrack");
+    if (leave === "missing") return "conntrack is not there";
+    if (leave === "withheld") return "Deno does not let dotp run conntrack";
+    for (const { bytes } of Object.values(this.#prefixes)) {
+      const pair = { fake: bytes, real: bytes };
+      // Where it cannot be made, as conntrack's table is full, that says nothing of deletions.
+      await run(probeConnectionArgs(bytes));
+      const problem = await run(disconnectArgs(pair));
+      if (problem !== undefined) return problem;
+    }
+    return undefined;
   }
 }
 
 /**
- * Makes the kernel forget the connections to these fakes.
- *
- * Each deletion goes through all that conntrack knows (50 ms at 10,000 connections), and of most fakes
- * that have rested it knows nothing. So it is asked once which of them it knows.
- *
- * @param prefixes where fakes are taken from
- * @throws {Error} where conntrack cannot be run or hangs
+ * Runs conntrack to its end; returns what went wrong, or undefined. To have found nothing is its exit
+ * status 1 as well, and is no problem.
  */
-export async function forgetConnections(
-  fakes: readonly Uint8Array[],
-  prefixes: Readonly<Record<Family, Prefix>>,
-): Promise<void> {
-  for (const family of FAMILIES) {
-    const ours = fakes.filter((fake) => fake.length === ADDRESS_LENGTH[family]);
-    if (ours.length === 0) continue;
-    const known = await listTargets(prefixes[family]);
-    const due = known === undefined ? ours : ours.filter((fake) => known.has(fake.join()));
-    for (let i = 0; i < due.length; i += FORGOTTEN_AT_ONCE) {
-      await forget(due.slice(i, i + FORGOTTEN_AT_ONCE));
-    }
+async function run(
+  args: readonly string[],
+  input = "",
+  onOutput: (chunk: Uint8Array) => void = () => {},
+): Promise<string | undefined> {
+  try {
+    const { success, stderr } = await runProgram("conntrack", args, input, TIMEOUT_MS, {
+      onOutput,
+    });
+    return success ? undefined : conntrackProblem(stderr);
+  } catch (error) {
+    return (error as Error).message;
   }
 }
 
-/** The fakes that conntrack knows connections to; undefined where it does not say. */
-async function listTargets(prefix: Prefix): Promise<Set<string> | undefined> {
-  const args = listConnectionsArgs(prefix);
-  const { success, stdout } = await runProgram("conntrack", args, "", TIMEOUT_MS);
-  if (!success) return undefined;
-  return new Set(Array.from(connectionTargets(stdout), (address) => address.join()));
-}
-
-async function forget(fakes: readonly Uint8Array[]): Promise<void> {
-  const lines = fakes.map((fake) => `${forgetArgs(fake).join(" ")}\n`).join("");
-  const { success } = await runProgram("conntrack", ["--load-file", "-"], lines, TIMEOUT_MS);
-  if (success) return;
-  // Before 1.4.7 it takes one command a process. It fails where there is nothing to forget.
-  for (const fake of fakes) await runProgram("conntrack", forgetArgs(fake), "", TIMEOUT_MS);
+function unavailable(detail: string): Unavailable {
+  return { kind: "unavailable", detail };
 }

@@ -8,46 +8,33 @@
  * before it complains of that line belongs to the transaction. `nft -i` also keeps every line in its
  * history, so it gets no home to load one from and is replaced after a while.
  *
- * Nothing here retries: an nft that hangs is ended, and the caller is told that it is unavailable. But
- * where the sets are read and the table turns out to be gone, it is loaded from the rules file, if
- * there is one: whoever reads them is about to fill them.
+ * Nothing here retries: an nft that hangs is ended, and the caller is told that it is unavailable.
  *
  * @module
  */
-import type { Family } from "../../address.ts";
 import { findingToText } from "../../check/finding.ts";
-import { isMissing, MISSING, nftProblem } from "../../check/nft.ts";
-import type { KernelState, NftResult } from "../../kernel/committer.ts";
-import {
-  type KernelNote,
-  mapElements,
-  noteElements,
-  setElements,
-  timeoutOf,
-} from "../../nft/listing.ts";
-import {
-  listMapArgs,
-  listNotesArgs,
-  listSetArgs,
-  listTableArgs,
-  type NoteSet,
-} from "../../nft/script.ts";
-import { breathe } from "../runtime/clock.ts";
+import { missingTable } from "../../check/nft.ts";
+import type { CommitResult, ReadResult, Refused, Unavailable } from "../../kernel/kernel.ts";
+import { complaintOf, reasonOf } from "../../nft/complaint.ts";
+import { ElementReader, type OnElement } from "../../nft/elements.ts";
+import { listTableArgs } from "../../nft/script.ts";
+import { nowMs } from "../runtime/clock.ts";
 import { log } from "../runtime/log.ts";
 import { ENVIRONMENT, runProgram, startProblem } from "../runtime/process.ts";
 
 /** How long nft may take over one transaction before it is ended. */
 export const TRANSACTION_TIMEOUT_MS = 3_000;
-/** How long nft may take to list a set. */
-export const LIST_TIMEOUT_MS = 10_000;
+/**
+ * How long nft may take to list a set: the first time it may be large (6 s for 200,000 elements on a
+ * busy machine), later so many times as long as the slowest listing has taken.
+ */
+export const LIST_TIMEOUT = { firstMs: 60_000, leastMs: 10_000, times: 5 } as const;
 /** From so many elements on a transaction gets a process of its own; measured, see README. */
 export const OWN_PROCESS_MIN = 150;
-/** Elements that are read before anyone else has a turn: some milliseconds of work. */
-const READ_AT_ONCE = 2_000;
 /** Octets that one `nft -i` is given before it is replaced, since it remembers them all. */
 const INTERACTIVE_OCTETS_MAX = 4 * 1024 * 1024;
-/** Characters of a complaint that are kept: nft repeats the whole line. */
-const MESSAGE_LENGTH_MAX = 200;
+/** Characters of what nft wrote at its end that are kept. */
+const LAST_WORDS_MAX = 200;
 
 /** Runs transactions and lists sets with the nft program. */
 export class NftProgram {
@@ -55,6 +42,8 @@ export class NftProgram {
   readonly #rulesFile: string | undefined;
   #shell: NftShell | undefined;
   #hasShell = true;
+  #listTimeoutMs: number = LIST_TIMEOUT.firstMs;
+  #slowestMs = 0;
 
   /**
    * @param table name of the table in family inet
@@ -66,7 +55,7 @@ export class NftProgram {
   }
 
   /** Runs one transaction of about `size` elements; not before the one before it is finished. */
-  async run(script: string, size: number): Promise<NftResult> {
+  async run(script: string, size: number): Promise<CommitResult> {
     if (size >= OWN_PROCESS_MIN || !this.#hasShell) return await this.#runAlone(script);
     if (this.#shell === undefined || this.#shell.isSpent) {
       this.close();
@@ -85,56 +74,44 @@ export class NftProgram {
   }
 
   /**
-   * Reads map and set of one IP version, of a table just loaded if it was missing.
+   * Lists a set or map, an element at a time.
    *
-   * @throws {Error} as `list`, or that says which table is missing and what to do
+   * @returns after how many seconds the kernel forgets an element of it
    */
-  async read(family: Family): Promise<KernelState> {
+  async listElements(args: readonly string[], onElement: OnElement): Promise<ReadResult<number>> {
+    const reader = new ElementReader(onElement);
+    const onOutput = (chunk: Uint8Array) => reader.push(chunk);
+    const startMs = nowMs();
     try {
-      return await this.#read(family);
+      const { success, stderr } = await runProgram("nft", args, "", this.#listTimeoutMs, {
+        onOutput,
+      });
+      if (!success) return refused(complaintOf(stderr));
+      this.#slowestMs = Math.max(this.#slowestMs, nowMs() - startMs);
+      const { leastMs, times } = LIST_TIMEOUT;
+      this.#listTimeoutMs = Math.max(leastMs, times * this.#slowestMs);
+      return { kind: "done", value: reader.timeoutS };
     } catch (error) {
-      if (!isMissing((error as Error).message)) throw error;
-      await this.loadRules();
-      return await this.#read(family);
+      return unavailable((error as Error).message);
     }
   }
 
   /**
-   * Makes the table as the rules file says.
+   * Makes the table, which is missing, as the rules file says.
    *
    * @throws {Error} that says which table is missing and what to do
    */
   async loadRules(): Promise<void> {
     const [table, path] = [this.#table, this.#rulesFile];
-    const missing = findingToText(nftProblem(table, MISSING, path));
+    const missing = findingToText(missingTable(table, path));
     if (path === undefined) throw new Error(missing);
     const { success, stderr } = await runProgram("nft", ["-f", path], "", TRANSACTION_TIMEOUT_MS);
-    if (!success) throw new Error(`${missing}, which fails: ${complaint(stderr)}`);
+    if (!success) throw new Error(`${missing}, which fails: ${complaintOf(stderr)}`);
     await this.listTable().catch(({ message }) => {
-      const why = isMissing(message) ? "it makes another table" : message;
+      const why = reasonOf(message) === "missing" ? "it makes another table" : message;
       throw new Error(`${missing}, which has been done: ${why}`);
     });
     log.warning("table inet {table} was missing: loaded {path}", { table, path });
-  }
-
-  async #read(family: Family): Promise<KernelState> {
-    const map = this.list(listMapArgs(this.#table, family));
-    const set = this.list(listSetArgs(this.#table, family));
-    const [pairs, reals, timeoutS] = await Promise.all([
-      map.then((listed) => collect(mapElements(listed))),
-      set.then((listed) => collect(setElements(listed))),
-      Promise.all([map, set]).then((lists) => Math.min(...lists.map(timeoutOf))),
-    ]);
-    return { pairs, reals, timeoutS };
-  }
-
-  /**
-   * Reads a set that the rules fill.
-   *
-   * @throws {Error} as `list`
-   */
-  async readNotes(family: Family, notes: NoteSet): Promise<KernelNote[]> {
-    return [...noteElements(await this.list(listNotesArgs(this.#table, family, notes)))];
   }
 
   /** What the table looks like without its elements, as JSON. */
@@ -148,8 +125,8 @@ export class NftProgram {
    * @throws {Error} where it fails, hangs or is missing; the message is nft's
    */
   async list(args: readonly string[]): Promise<string> {
-    const { success, stdout, stderr } = await runProgram("nft", args, "", LIST_TIMEOUT_MS);
-    if (!success) throw new Error(complaint(stderr));
+    const { success, stdout, stderr } = await runProgram("nft", args, "", LIST_TIMEOUT.firstMs);
+    if (!success) throw new Error(complaintOf(stderr));
     return stdout;
   }
 
@@ -159,24 +136,15 @@ export class NftProgram {
     this.#shell = undefined;
   }
 
-  async #runAlone(script: string): Promise<NftResult> {
+  async #runAlone(script: string): Promise<CommitResult> {
     try {
       const args = ["-f", "-"];
       const { success, stderr } = await runProgram("nft", args, script, TRANSACTION_TIMEOUT_MS);
-      return success ? { kind: "done" } : { kind: "refused", message: complaint(stderr) };
+      return success ? { kind: "done" } : refused(complaintOf(stderr));
     } catch (error) {
       return unavailable((error as Error).message);
     }
   }
-}
-
-/** Goes through what was listed, in slices. */
-async function collect<T>(elements: Iterable<T>): Promise<T[]> {
-  const all: T[] = [];
-  for (const element of elements) {
-    if (all.push(element) % READ_AT_ONCE === 0) await breathe();
-  }
-  return all;
 }
 
 /** A running `nft -i`, given one line after the other. */
@@ -223,7 +191,7 @@ class NftShell {
   }
 
   /** Runs one transaction; not before the one before it is finished. */
-  async run(script: string): Promise<NftResult> {
+  async run(script: string): Promise<CommitResult> {
     const mark = `ack_${++this.#lines}`;
     const bytes = new TextEncoder().encode(`${script}\n${mark}\n`);
     this.#octets += bytes.length;
@@ -250,7 +218,7 @@ class NftShell {
   }
 
   /** Reads what nft complains of up to the mark. */
-  async #answer(mark: string): Promise<NftResult> {
+  async #answer(mark: string): Promise<CommitResult> {
     // The mark is named in the complaint about it, and a line of carets ends that.
     const end = new RegExp(`^Error: syntax error[^\\n]*\\n${mark}\\n *\\^+\\n`, "m");
     for (;;) {
@@ -258,14 +226,12 @@ class NftShell {
       if (found !== null) {
         const before = this.#heard.slice(0, found.index);
         this.#heard = this.#heard.slice(found.index + found[0].length);
-        return before.trim() === ""
-          ? { kind: "done" }
-          : { kind: "refused", message: complaint(before) };
+        return before.trim() === "" ? { kind: "done" } : refused(complaintOf(before));
       }
       const { value, done } = await this.#reader.read();
       if (done) {
         const why = this.#isClosed ? "nft hung and was ended" : `nft ended: ${this.#heard}`;
-        return unavailable(why.slice(0, MESSAGE_LENGTH_MAX).trim());
+        return unavailable(why.slice(0, LAST_WORDS_MAX).trim());
       }
       this.#heard += value;
     }
@@ -283,12 +249,10 @@ class NftShell {
   }
 }
 
-/** The first complaint in what nft wrote, without the line that it repeats. */
-function complaint(stderr: string): string {
-  const [, text] = /Error: (.*)/.exec(stderr) ?? [];
-  return (text ?? stderr).trim().slice(0, MESSAGE_LENGTH_MAX);
+function refused(detail: string): Refused {
+  return { kind: "refused", reason: reasonOf(detail), detail };
 }
 
-function unavailable(message: string): NftResult {
-  return { kind: "unavailable", message };
+function unavailable(detail: string): Unavailable {
+  return { kind: "unavailable", detail };
 }

@@ -57,6 +57,8 @@ export interface RunLimits {
   readonly signal?: AbortSignal;
   /** Characters of each output that are kept; whatever follows is read and dropped. */
   readonly outputMax?: number;
+  /** Receives the output piece by piece, as it comes; `stdout` is empty then. */
+  readonly onOutput?: (chunk: Uint8Array) => void;
 }
 
 /**
@@ -70,7 +72,7 @@ export async function runProgram(
   args: readonly string[],
   input: string,
   timeoutMs: number,
-  { signal, outputMax = Infinity }: RunLimits = {},
+  { signal, outputMax = Infinity, onOutput }: RunLimits = {},
 ): Promise<Finished> {
   signal?.throwIfAborted();
   const child = spawn(name, args, input !== "");
@@ -87,7 +89,7 @@ export async function runProgram(
   try {
     const finished = Promise.all([
       child.status,
-      read(child.stdout, outputMax),
+      onOutput === undefined ? read(child.stdout, outputMax) : feed(child.stdout, onOutput),
       read(child.stderr, outputMax),
       input === "" ? undefined : write(child, input),
     ]);
@@ -121,6 +123,14 @@ function spawn(name: string, args: readonly string[], hasInput: boolean): Deno.C
   } catch (error) {
     throw new Error(startProblem(name, error), { cause: error });
   }
+}
+
+async function feed(
+  stream: ReadableStream<Uint8Array>,
+  onOutput: (chunk: Uint8Array) => void,
+): Promise<string> {
+  for await (const chunk of stream) onOutput(chunk);
+  return "";
 }
 
 /** Reads a stream to its end. */
