@@ -81,12 +81,12 @@ async function warnOfConnections(kernel: PortableKernel): Promise<void> {
   });
 }
 
-/** Logs what goes wrong with the kernel, at most one line of a kind in a while. */
+/** Logs what goes wrong with the kernel, each problem at most once in a while. */
 function makeReport(): (event: KernelEvent) => void {
   const limit = new RateLimit();
   return (event) => {
-    const kind = `${event.kind} ${"reason" in event ? event.reason : ""}`;
-    limit.run(kind, (more) => log.warning("{problem}{more}", { problem: wordsFor(event), more }));
+    const problem = wordsFor(event);
+    limit.run(problem, (more) => log.warning("{problem}{more}", { problem, more }));
   };
 }
 
