@@ -82,7 +82,8 @@ export function judgeTaken(config: Config, { holders, problem, running }: Taken)
   return error("port", `${place} is taken by ${process.name}, ${text(process)}`, advice);
 }
 
-function sameSocket({ listen: a }: Config, { listen: b }: Config): boolean {
+/** Whether two listen on the same address and port. */
+export function sameSocket({ listen: a }: Config, { listen: b }: Config): boolean {
   return a.port === b.port && addressToText(a.host.bytes) === addressToText(b.host.bytes);
 }
 

@@ -28,6 +28,7 @@ import {
 } from "./preflight.ts";
 import { DatagramSocket, type OnDatagram, type Peer } from "./portable/datagrams.ts";
 import { VERIFY_MAPPINGS_MAX } from "./keeper.ts";
+import { lockTable } from "./lock.ts";
 import { log, RateLimit } from "./runtime/log.ts";
 import { makeNat, type Nat } from "./nat.ts";
 import { NftProgram } from "./portable/nft.ts";
@@ -57,13 +58,13 @@ export interface Server {
  */
 export async function serve(config: Config): Promise<Server> {
   await checkPermissions(config);
+  await lockTable(config, new AbortController().signal);
   const nft = new NftProgram(config.table, config.rulesFile);
   try {
     await checkTable(config, nft);
     const nat = await makeNat(config, nft);
     const server = connect(config, nft, nat);
     server.start();
-    // Not before the port is ours: another dotp may be using the table.
     await nat.adopt();
     announce(config);
     if (nat.mappings.size <= VERIFY_MAPPINGS_MAX) warnOfRules(config, nft);

@@ -18,14 +18,14 @@ import {
 } from "../check/finding.ts";
 import { judgePrefixes } from "../check/network.ts";
 import { judgeRules, judgeSets, nftProblem } from "../check/nft.ts";
-import { judgeTaken, readHolders } from "../check/port.ts";
+import { holdersOf, isOwnLock, judgeLock, LOCK_PORTS, lockHost } from "../check/lock.ts";
+import { judgeTaken } from "../check/port.ts";
 import { judgeSurroundings } from "../check/surroundings.ts";
 import { type Asked, isReply, judgeUpstream, upstreamQueries } from "../check/upstream.ts";
-import { readRunning } from "../cli/parse.ts";
 import type { Config } from "../config.ts";
 import { bindFinding, checkPermissions, StartError, writeProblem } from "./preflight.ts";
 import { DatagramSocket } from "./portable/datagrams.ts";
-import { capture, lookAround } from "./look.ts";
+import { lookAround, lookAtHolders } from "./look.ts";
 import { NftProgram } from "./portable/nft.ts";
 import { randomNumbers } from "./upstream/udp.ts";
 
@@ -52,13 +52,14 @@ export async function check(
   const { signal } = new AbortController();
   const isAsked = (...any: Topic[]) => any.some((topic) => topics.includes(topic));
   // A wildcard listener is judged by the machine's addresses, and so is the upstream.
-  const [table, surroundings, port, asked] = await Promise.all([
+  const [table, lock, surroundings, port, asked] = await Promise.all([
     isAsked("nft") ? checkNft(config) : [],
+    isAsked("nft") ? checkLock(config, signal) : [],
     isAsked("prefixes", "forwarding", "port", "upstream") ? lookAround(config, signal) : undefined,
     isAsked("port") ? checkPort(config, signal) : undefined,
     isAsked("upstream") ? askUpstream(config) : undefined,
   ]);
-  const findings = [...table, ...judgePrefixes(config)];
+  const findings = [...table, ...lock, ...judgePrefixes(config)];
   if (surroundings !== undefined) findings.push(...judgeSurroundings(config, surroundings));
   if (port !== undefined) findings.push(port);
   if (asked !== undefined && surroundings !== undefined) {
@@ -98,24 +99,18 @@ async function checkPort(config: Config, signal: AbortSignal): Promise<Finding> 
       return bindFinding(error, config.listen, hostname);
     }
   }
-  let seen = await capture("ss", ["-lunpH"], signal);
-  if ("problem" in seen) {
-    const other = await capture("netstat", ["-lunp"], signal);
-    if ("text" in other) seen = other;
+  return judgeTaken(config, await lookAtHolders(config.listen, signal));
+}
+
+/** Another dotp that has the table, if there is one. */
+async function checkLock(config: Config, signal: AbortSignal): Promise<Finding[]> {
+  for (const port of LOCK_PORTS) {
+    const lock = { host: lockHost(config.table), port };
+    const taken = await lookAtHolders(lock, signal);
+    if (holdersOf(lock, taken).length === 0 || isOwnLock(config, lock, taken)) continue;
+    return [judgeLock(config, lock, taken)];
   }
-  const holders = readHolders(seen, config.listen);
-  const running = new Map<number, Config>();
-  for (const id of new Set(holders.flatMap(({ process }) => process?.id ?? []))) {
-    const read = await capture("cat", [`/proc/${id}/cmdline`], signal);
-    if ("problem" in read) continue;
-    const dotp = readRunning(read.text.split("\0").slice(0, -1));
-    if (dotp !== undefined) running.set(id, dotp);
-  }
-  return judgeTaken(config, {
-    holders,
-    running,
-    ...("problem" in seen ? { problem: seen.problem } : {}),
-  });
+  return [];
 }
 
 /** Asks the upstream; what it does not answer is asked again. */

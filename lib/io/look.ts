@@ -1,6 +1,6 @@
 /**
  * Looks at the machine by way of its own programs, which is all that Deno's `--allow-run` and
- * `--allow-net` let dotp do: `ip`, and `grep` for /proc/sys.
+ * `--allow-net` let dotp do: `ip`, `ss` or `netstat`, and `grep` and `cat` for /proc.
  *
  * Programs only show things here, nothing is changed. One that is missing, not permitted, unwilling or
  * slow is a problem in words instead of a text; nobody is ever asked for a permission.
@@ -12,7 +12,9 @@ import type { Seen } from "../check/finding.ts";
 import { SETTINGS_PATHS } from "../check/kernel.ts";
 import { routeArgs } from "../check/network.ts";
 import type { Surroundings } from "../check/surroundings.ts";
-import type { Config } from "../config.ts";
+import { readHolders, type Taken } from "../check/port.ts";
+import { readRunning } from "../cli/parse.ts";
+import type { Config, Endpoint } from "../config.ts";
 import { leaveToRun, runProgram } from "./runtime/process.ts";
 
 /** How long a program may take before it is ended. */
@@ -33,6 +35,24 @@ export async function lookAround(config: Config, signal: AbortSignal): Promise<S
     ...routeLists.map((args) => capture("ip", args, signal)),
   ]);
   return { addresses, rules, settings, routes: joined(routes) };
+}
+
+/** Looks who has a UDP port, and which of them are dotps. */
+export async function lookAtHolders(endpoint: Endpoint, signal: AbortSignal): Promise<Taken> {
+  let seen = await capture("ss", ["-lunpH"], signal);
+  if ("problem" in seen) {
+    const other = await capture("netstat", ["-lunp"], signal);
+    if ("text" in other) seen = other;
+  }
+  const holders = readHolders(seen, endpoint);
+  const running = new Map<number, Config>();
+  for (const id of new Set(holders.flatMap(({ process }) => process?.id ?? []))) {
+    const read = await capture("cat", [`/proc/${id}/cmdline`], signal);
+    if ("problem" in read) continue;
+    const dotp = readRunning(read.text.split("\0").slice(0, -1));
+    if (dotp !== undefined) running.set(id, dotp);
+  }
+  return { holders, running, ...("problem" in seen ? { problem: seen.problem } : {}) };
 }
 
 /**

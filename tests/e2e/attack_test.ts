@@ -100,3 +100,20 @@ Deno.test("dotp serves others, when one client sends nothing but noise", async (
   await servedDuring(flood(noise));
   assert(await residentOctets(dotp) - before < GROWTH_MAX);
 });
+
+Deno.test("dotp keeps names out of the log above debug and control characters at all", async () => {
+  const [name, args] = ["evil\n2026 error forged.example.com", "-4 198.18.0.0/15 -6 2001:2::/48"];
+  await lab().setScript({ "*.example.com A": { ...answer(address(name, real4(1))), cutTo: 60 } });
+  for (const level of ["info", "debug"]) {
+    const usual = `-H ${Address.gateway4} ${args} --upstream-host ${Address.upstream4}`;
+    await using dotp = await lab().startDotp({
+      args: [...usual.split(" "), "-d", "example.com", "--log-level", level],
+    });
+    const { message } = await lab().query(name, "A");
+    assertEquals(message.rcode, "SERVFAIL");
+    await dotp.process.line(/SERVFAIL/);
+    const log = dotp.log.join("\n");
+    assertEquals(log.includes("forged"), level === "debug", log);
+    assert(dotp.log.every((line) => !line.startsWith("2026 error")), log);
+  }
+});

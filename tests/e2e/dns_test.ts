@@ -3,7 +3,7 @@
  * count, what is passed untouched, what is cut, and what is answered when nothing comes.
  */
 
-import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { decode, encodeQuery, encodeReply, Flag } from "../lab/dns.ts";
 import { Address, real4, real6, type Reply } from "../lab/lab.ts";
 import { address, alias, answer, shareLab, startServers } from "./setup.ts";
@@ -277,35 +277,6 @@ Deno.test("dotp cuts a rewritten reply too, when it is too long", async () => {
   assertEquals(message.answers.length, Math.floor((512 - 12 - 23) / 16));
   const whole = await lab().query(name, "A", { edns: 1232 });
   assertEquals([whole.message.answers.length, whole.message.flag_tc], [60, false]);
-});
-
-Deno.test("dotp asks and answers over IPv6, when it is told to", async () => {
-  const name = "six.example.com";
-  await lab().setScript({ [`${name} AAAA`]: answer(address(name, real6(6))) });
-  const args = ["-H", Address.gateway6, "-4", "198.18.0.0/15", "-6", "2001:2::/48"];
-  const more = ["--upstream-host", Address.upstream6, "-d", "example.com"];
-  await using _ = await lab().startDotp({ args: [...args, ...more] });
-  const [fake = ""] = await lab().resolve(name, "AAAA", { to: Address.gateway6 });
-  assertNotEquals(fake, real6(6));
-  assertEquals((await lab().fetch(fake)).at, real6(6));
-  assertEquals(lab().server.queries.at(-1)?.from.host, Address.gatewayOutside6);
-});
-
-Deno.test("dotp keeps names out of the log above debug and control characters at all", async () => {
-  const [name, args] = ["evil\n2026 error forged.example.com", "-4 198.18.0.0/15 -6 2001:2::/48"];
-  await lab().setScript({ "*.example.com A": { ...answer(address(name, real4(1))), cutTo: 60 } });
-  for (const level of ["info", "debug"]) {
-    const usual = `-H ${Address.gateway4} -p 5300 ${args} --upstream-host ${Address.upstream4}`;
-    await using dotp = await lab().startDotp({
-      args: [...usual.split(" "), "-d", "example.com", "--log-level", level],
-    });
-    const { message } = await lab().query(name, "A", { port: 5300 });
-    assertEquals(message.rcode, "SERVFAIL");
-    await dotp.process.line(/SERVFAIL/);
-    const log = dotp.log.join("\n");
-    assertEquals(log.includes("forged"), level === "debug", log);
-    assert(dotp.log.every((line) => !line.startsWith("2026 error")), log);
-  }
 });
 
 function SOA() {

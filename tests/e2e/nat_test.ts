@@ -3,7 +3,7 @@
  * kernel holds when a reply arrives, how mappings live, expire and come back.
  */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { encodeQuery } from "../lab/dns.ts";
 import { Address, isFake, many4, many6, real4, real6 } from "../lab/lab.ts";
 import { address, answer, shareLab, startServers } from "./setup.ts";
@@ -153,4 +153,16 @@ Deno.test("dotp lets what it found at its start expire, when nobody asks for it"
   assertEquals((await lab().mappings()).maps.get(fake), real4(44));
   const { sets } = await lab().mappingsBecome("expiry", ({ maps }) => !maps.has(fake));
   assert(!sets.has(real4(44)));
+});
+
+Deno.test("dotp asks and answers over IPv6, when it is told to", async () => {
+  const name = "six.example.com";
+  await lab().setScript({ [`${name} AAAA`]: answer(address(name, real6(6))) });
+  const args = ["-H", Address.gateway6, "-4", "198.18.0.0/15", "-6", "2001:2::/48"];
+  const more = ["--upstream-host", Address.upstream6, "-d", "example.com"];
+  await using _ = await lab().startDotp({ args: [...args, ...more] });
+  const [fake = ""] = await lab().resolve(name, "AAAA", { to: Address.gateway6 });
+  assertNotEquals(fake, real6(6));
+  assertEquals((await lab().fetch(fake)).at, real6(6));
+  assertEquals(lab().server.queries.at(-1)?.from.host, Address.gatewayOutside6);
 });
