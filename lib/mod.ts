@@ -39,7 +39,7 @@
  *
  * const message = new Message();
  * const isWhole = message.index(new DataView(reply.buffer), reply.length);
- * const outcome = rewriter.rewrite(message, isWhole, performance.now());
+ * const outcome = rewriter.rewrite(message, isWhole, "192.0.2.99", performance.now());
  * console.log(outcome, "with", reply.slice(-4).join("."));
  *
  * // The reply may leave once nft has carried this out.
@@ -66,7 +66,7 @@ export { LabelWalk, nameFromText, nameToText } from "./dns/name.ts";
 export { type Change, ChangeLog } from "./nat/changes.ts";
 export { Mappings } from "./nat/mappings.ts";
 export { Pool } from "./nat/pool.ts";
-export { FULL, Table, type TableOptions } from "./nat/table.ts";
+export { Table, type TableOptions } from "./nat/table.ts";
 export { ElementReader } from "./nft/elements.ts";
 export { tableProblem } from "./nft/listing.ts";
 export {

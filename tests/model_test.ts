@@ -9,7 +9,7 @@ import fc from "fast-check";
 import { addressToText, type Family } from "../lib/address.ts";
 import { type Asked, Committing } from "./support/committing.ts";
 import { FakeKernel, FakeNft } from "./support/fake_nft.ts";
-import { activePairs, bytesOf, type NatOptions } from "./support/nat.ts";
+import { activePairs, bytesOf, type NatOptions, noteTraffic } from "./support/nat.ts";
 import { holdsAsync } from "./support/property.ts";
 
 const TTL_MS = 10_000;
@@ -92,7 +92,7 @@ class Gateway {
 
   traffic(n: number): void {
     const fake = fakeOf(n);
-    this.run.nat.tables[familyOf(fake)].noteTraffic([bytesOf(fake)], this.run.nowMs);
+    noteTraffic(this.run.nat.tables[familyOf(fake)], [fake], this.run.nowMs);
     const handed = this.#handed.get(fake);
     if (handed !== undefined) handed.usedMs = this.run.nowMs;
   }

@@ -134,6 +134,17 @@ export function lowerCase(octet: number): number {
   return octet >= 0x41 && octet <= 0x5a ? octet | 0x20 : octet;
 }
 
+/** The last name of a walk as a text that equals another's where the names do, case ignored. */
+export function nameKey(view: DataView, walk: LabelWalk): string {
+  const octets = [];
+  for (let i = 0; i < walk.count; i++) {
+    const start = walk.offsets[i]!;
+    const end = start + 1 + view.getUint8(start);
+    for (let at = start; at < end; at++) octets.push(lowerCase(view.getUint8(at)));
+  }
+  return String.fromCharCode(...octets);
+}
+
 /**
  * The name at `offset` in presentation format, for the log: what is not a letter, a digit, `-` or `_`
  * stands as `\DDD` (RFC 1035 section 5.1), so that no line can be forged.

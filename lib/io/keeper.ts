@@ -50,7 +50,6 @@ export interface KeeperOptions {
 /** Looks after mappings and kernel. */
 export class Keeper {
   readonly #options: KeeperOptions;
-  readonly #ttlMs: number;
   readonly #expiry: Alarm;
   readonly #rounds: Alarm;
   /** Sets that could not be read last time, as the rules in use may have none. */
@@ -61,9 +60,9 @@ export class Keeper {
 
   constructor(options: KeeperOptions) {
     this.#options = options;
-    this.#ttlMs = options.config.natTtl * 1_000;
+    const ttlMs = options.config.natTtl * 1_000;
     const { least, most } = EXPIRY_INTERVAL_MS;
-    const interval = Math.min(most, Math.max(least, this.#ttlMs / EXPIRY_SHARE));
+    const interval = Math.min(most, Math.max(least, ttlMs / EXPIRY_SHARE));
     this.#expiry = new Alarm(interval, () => options.mappings.nextDeadlineMs, () => this.#expire());
     this.#rounds = new Alarm(
       ROUND_MS,
@@ -93,9 +92,9 @@ export class Keeper {
   }
 
   async #noteTraffic(): Promise<void> {
+    const readAtMs = nowMs();
     for (const [table, notes] of await this.#readNotes("seen")) {
-      const used = Array.from(notes).filter((_, n) => notes.ageS(n) * 1_000 < this.#ttlMs);
-      table.noteTraffic(used, nowMs());
+      table.noteTraffic(notes, readAtMs, nowMs());
     }
   }
 
@@ -103,6 +102,7 @@ export class Keeper {
     const { committer, mappings } = this.#options;
     mappings.renew(nowMs(), RENEWED_PER_ROUND);
     committer.start();
+    if (mappings.trafficDueMs <= nowMs()) await this.#noteTraffic();
     await committer.caughtUp();
     if (++this.#round % ROUNDS_TO_MISSES === 0) await this.#restoreMissed();
     if (mappings.size > VERIFY_MAPPINGS_MAX || nowMs() < this.#nextVerifyMs) return;

@@ -120,10 +120,13 @@ async function makeMappings(config: Config, changes: ChangeLog): Promise<Mapping
       evictAfterMs: config.poolFull === "evict" ? ttlMs / 2 : Infinity,
       hashKey,
       onFill: (percent) =>
-        log.warning("{percent} % of the fake IPv{family} addresses are in use", {
-          percent,
-          family,
-        }),
+        log.warning(
+          "{percent} % of the fake IPv{family} addresses that anyone may have are in use",
+          {
+            percent,
+            family,
+          },
+        ),
     });
   return new Mappings(make(4), make(6));
 }

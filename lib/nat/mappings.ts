@@ -8,7 +8,9 @@
  * @module
  */
 import type { Family } from "../address.ts";
-import type { Table } from "./table.ts";
+import type { ReplyAddresses } from "./reply_addresses.ts";
+import type { Holder } from "./shares.ts";
+import type { Refusal, Table } from "./table.ts";
 
 /** The mappings of both IP versions. */
 export class Mappings {
@@ -43,6 +45,59 @@ export class Mappings {
   /** When `expire` or `renew` has something to do; `Infinity` if never. */
   get nextDeadlineMs(): number {
     return Math.min(this.nextExpiryMs, this.#ipv4.nextRenewalMs, this.#ipv6.nextRenewalMs);
+  }
+
+  /**
+   * When traffic should be read again, as only what is known to be idle is evicted; `Infinity` if it
+   * need not be for that.
+   */
+  get trafficDueMs(): number {
+    return Math.min(this.#ipv4.trafficDueMs, this.#ipv6.trafficDueMs);
+  }
+
+  /** Finds the mappings of a reply's addresses; if all are active, begins their lifetimes anew. */
+  renewAll(addresses: ReplyAddresses, nowMs: number): boolean {
+    const areActive = this.#ipv4.find(addresses);
+    if (!this.#ipv6.find(addresses) || !areActive) return false;
+    this.#ipv4.answer(addresses, nowMs);
+    this.#ipv6.answer(addresses, nowMs);
+    return true;
+  }
+
+  /**
+   * Maps the addresses that `renewAll` has looked for, all or none.
+   *
+   * @param holder whom the fakes that are taken for them count for
+   * @returns why none is mapped; then nothing has changed
+   */
+  mapAll(
+    addresses: ReplyAddresses,
+    holder: Holder | undefined,
+    nowMs: number,
+  ): Refusal | undefined {
+    const refusal = this.#ipv4.plan(addresses, holder, nowMs);
+    if (refusal !== undefined) return refusal;
+    const refusal6 = this.#ipv6.plan(addresses, holder, nowMs);
+    if (refusal6 !== undefined) {
+      this.#ipv4.cancel(holder);
+      return refusal6;
+    }
+    this.#ipv4.carryOut(addresses, holder, nowMs);
+    this.#ipv6.carryOut(addresses, holder, nowMs);
+    return undefined;
+  }
+
+  /** The lease of a mapping in a list: what the kernel must have before it is handed out. */
+  lease(addresses: ReplyAddresses, n: number): number {
+    return (addresses.families[n] === 4 ? this.#ipv4 : this.#ipv6).revision(addresses.slots[n]!);
+  }
+
+  /** Writes the fakes of a list over the real addresses in its message. */
+  writeFakes(addresses: ReplyAddresses): void {
+    for (let n = 0; n < addresses.count; n++) {
+      const table = addresses.families[n] === 4 ? this.#ipv4 : this.#ipv6;
+      table.writeFake(addresses.slots[n]!, addresses.view, addresses.offsets[n]!);
+    }
   }
 
   /** Whether the mapping of a lease has been active since. */

@@ -3,32 +3,36 @@
  * long it stands for it.
  *
  * A mapping is active for a fixed time from the last DNS answer or, within a limit, from the last
- * traffic to its fake, so the queue of the active ones is in the order in which they expire. A mapping
- * that has expired leaves the kernel and its fake is quarantined: it stays bound to its real address,
- * which gets it back when it is asked for again or when a packet comes for the fake. Only a pool
- * without an unused fake gives the one quarantined longest to another real address, never before its
- * quarantine is over; where that is not enough and eviction is allowed, it ends the mapping that was
- * idle longest, if no client may still use its answer.
+ * traffic to its fake, so the queue of the active ones is in the order in which they expire. One that
+ * has expired leaves the kernel and its fake is quarantined: it stays bound to its real address, which
+ * gets it back when it is asked for again or when a packet comes for the fake. Only a pool without an
+ * unused fake gives one whose quarantine is over to another real; where that is not enough and
+ * eviction is allowed, it ends the mapping that was idle longest, if no client may still use its answer
+ * and traffic was read lately.
  *
- * Time is a parameter, monotonic, in milliseconds. Each change is noted in the log, whose revision
- * tells when a mapping is safe to hand out. `MAPPINGS_MAX` bounds everything.
+ * The addresses of one reply are mapped all or none: `find`, then `plan`, which changes nothing that
+ * `cancel` does not undo, then `carryOut`, which cannot fail. Time is a parameter, monotonic, in
+ * milliseconds. Each change is noted in the log, whose revision tells when a mapping is safe to hand
+ * out. `MAPPINGS_MAX` bounds everything.
  *
  * @module
  */
-import { AgeQueue, NONE } from "../util/age_queue.ts";
+import { AgeQueue, Links, NONE } from "../util/age_queue.ts";
+import { grown } from "../util/grown.ts";
 import { ADDRESS_LENGTH, type Family } from "../address.ts";
+import type { ReplyAddresses } from "./reply_addresses.ts";
 import type { Change, ChangeLog, Pair } from "./changes.ts";
-import { readWords, RowIndex, Rows, WORD_LENGTH } from "./rows.ts";
+import { FillMarks } from "./fill_marks.ts";
 import type { Pool } from "./pool.ts";
+import { Quarantine } from "./quarantine.ts";
+import { readWords, RowIndex, Rows, WORD_LENGTH } from "./rows.ts";
+import { type Holder, Part, Shares } from "./shares.ts";
 
-/** Mappings of one family, active and quarantined: what a /14 of fakes holds, and about 20 MiB. */
+/** Mappings of one family, active and quarantined: what a /14 of fakes holds, and about 30 MiB. */
 export const MAPPINGS_MAX = 262_144;
 
-/** What `obtain` returns where the pool has no fake to give. */
-export const FULL = -2;
-
-/** Shares of a pool, in percent, whose crossing is worth a word. */
-export const FILL_MARKS = [80, 95] as const;
+/** Mappings that are looked at to find one to evict. */
+export const EVICTION_STEPS_MAX = 1_000;
 
 /** What `Table` is made of. */
 export interface TableOptions {
@@ -41,13 +45,21 @@ export interface TableOptions {
   readonly ttlMaxMs?: number;
   /** How long a fake is quarantined before another real address may have it. */
   readonly quarantineMs: number;
-  /** After how long of idleness a full pool may evict; without it, never. */
+  /** How long a client may use an answer, if a full pool may evict what is idle longer; else never. */
   readonly evictAfterMs?: number;
   /** Key of the hashes that find a mapping, best a random one. */
   readonly hashKey: number;
-  /** Told when the share of active mappings crosses one of `FILL_MARKS` upwards. */
+  /** Told when the share of the common part in use crosses one of `FILL_MARKS` upwards. */
   readonly onFill?: (percent: number) => void;
 }
+
+/** Fakes that carried packets, and for each how long ago the last one was, in seconds, rounded up. */
+export interface Traffic extends Iterable<Uint8Array> {
+  ageS(n: number): number;
+}
+
+/** Why addresses are not mapped: nobody, or not this holder, may have one of the fakes needed. */
+export type Refusal = "full" | "share";
 
 /** The mappings of one family. */
 export class Table {
@@ -55,23 +67,40 @@ export class Table {
   readonly #options: TableOptions;
   readonly #slotsMax: number;
   readonly #ttlMaxMs: number;
+  readonly #evictAfterMs: number;
+  /**
+   * By how much longer than a client may use its answer a mapping must be idle to be evicted, and for
+   * how long a reading of traffic counts: at the reading it had been idle for long enough.
+   */
+  readonly #marginMs: number;
   readonly #reals: Rows;
   readonly #fakes: Rows;
   readonly #byReal: RowIndex;
   readonly #byFake: RowIndex;
-  /** By their last use; by the beginning of their quarantine. */
-  readonly #active = new AgeQueue();
-  readonly #quarantined = new AgeQueue();
+  /** A slot is in one of these queues at most. */
+  readonly #links = new Links();
+  /** By their last use. */
+  readonly #active = new AgeQueue(this.#links);
+  /** Active only as an earlier run has promised it; until `#promiseEndsMs`. */
+  readonly #promised = new AgeQueue(this.#links);
+  readonly #quarantine: Quarantine;
   /** The active ones, by when they were added to the kernel. */
   readonly #inKernel = new AgeQueue();
+  readonly #shares: Shares;
   readonly #slots: Slots = new Slots();
   /** The slots of the active ones by the revision that made them so. */
   readonly #byRevision = new Map<number, number>();
-  readonly #free: number[] = [];
+  readonly #freeSlots: number[] = [];
   #slotsUsed = 0;
   /** After how long an element must be renewed in the kernel; `Infinity` where it never expires. */
   #renewMs = Infinity;
-  #mark = 0;
+  #promiseEndsMs = -Infinity;
+  #trafficReadMs = -Infinity;
+  readonly #marks: FillMarks;
+  /** What a reply that is planned takes: parts of the pool, each for a slot or, `NONE`, a new one. */
+  readonly #plannedParts: Part[] = [];
+  readonly #plannedSlots: number[] = [];
+  readonly #plannedEvictions: number[] = [];
   readonly #real: Uint32Array;
   readonly #fake: Uint32Array;
   readonly #isTaken = (fake: Uint32Array) => this.#byFake.find(fake) !== NONE;
@@ -82,6 +111,11 @@ export class Table {
     this.#options = options;
     this.#slotsMax = Math.min(capacity, MAPPINGS_MAX);
     this.#ttlMaxMs = options.ttlMaxMs ?? Infinity;
+    this.#evictAfterMs = options.evictAfterMs ?? Infinity;
+    this.#marginMs = this.#evictAfterMs * MARGIN_SHARE;
+    this.#quarantine = new Quarantine(options.quarantineMs, this.#links);
+    this.#shares = new Shares(this.#slotsMax);
+    this.#marks = new FillMarks(options.onFill ?? (() => {}));
     this.#reals = new Rows(width);
     this.#fakes = new Rows(width);
     this.#byReal = new RowIndex(this.#reals, options.hashKey);
@@ -92,12 +126,12 @@ export class Table {
 
   /** How many mappings are active. */
   get size(): number {
-    return this.#active.size;
+    return this.#inKernel.size;
   }
 
-  /** How many fakes are quarantined. */
+  /** How many fakes are quarantined, or may be reused and are not yet. */
   get quarantined(): number {
-    return this.#quarantined.size;
+    return this.#quarantine.size;
   }
 
   /** Whether no mapping is active and no fake quarantined. */
@@ -112,19 +146,24 @@ export class Table {
 
   /** When the next mapping expires unless it is used before; `Infinity` without one. */
   get nextExpiryMs(): number {
-    const oldest = this.#active.oldest;
-    return oldest === NONE ? Infinity : this.#slots.usedMs[oldest]! + this.#options.ttlMs;
+    const { oldest } = this.#active;
+    const dueMs = oldest === NONE ? Infinity : this.#slots.usedMs[oldest]! + this.#options.ttlMs;
+    return this.#promised.size === 0 ? dueMs : Math.min(dueMs, this.#promiseEndsMs);
   }
 
   /** When the next element must be renewed in the kernel; `Infinity` where none must. */
   get nextRenewalMs(): number {
-    const oldest = this.#inKernel.oldest;
+    const { oldest } = this.#inKernel;
     return oldest === NONE ? Infinity : this.#slots.addedMs[oldest]! + this.#renewMs;
   }
 
-  /** To be told after how long the kernel forgets an element; until then it counts as never. */
-  expectTimeout(timeoutMs: number): void {
-    this.#renewMs = timeoutMs * RENEW_SHARE;
+  /**
+   * When traffic should be read again, as the pool is nearly full and only what is known to be idle is
+   * evicted; `Infinity` if it need not be for that.
+   */
+  get trafficDueMs(): number {
+    const isPressed = this.#evictAfterMs < Infinity && this.#shares.commonShare >= PRESSURE;
+    return isPressed ? this.#trafficReadMs + this.#marginMs / 2 : Infinity;
   }
 
   /** Whether an address in a message is inside the prefix of the fakes. */
@@ -133,20 +172,87 @@ export class Table {
     return this.#options.pool.contains(this.#real);
   }
 
+  /** Finds the slots of a reply's addresses of this family; true if all mappings are active. */
+  find(addresses: ReplyAddresses): boolean {
+    let areActive = true;
+    for (let n = 0; n < addresses.count; n++) {
+      if (addresses.families[n] !== this.family) continue;
+      this.#read(addresses.view, addresses.offsets[n]!, this.#real);
+      const slot = this.#byReal.find(this.#real);
+      addresses.slots[n] = slot;
+      areActive &&= slot !== NONE && this.#isActive(slot);
+    }
+    return areActive;
+  }
+
+  /** Begins the lifetimes of a reply's mappings anew, which are all active. */
+  answer(addresses: ReplyAddresses, nowMs: number): void {
+    for (let n = 0; n < addresses.count; n++) {
+      if (addresses.families[n] === this.family) this.#answer(addresses.slots[n]!, nowMs);
+    }
+  }
+
   /**
-   * The mapping of the real address at `offset`: known and renewed, reactivated, or new.
+   * Plans how the addresses that `find` looked for get active mappings; `carryOut` or `cancel` must
+   * follow before anything else is done with the table.
    *
-   * @returns its slot, good until the next call that changes the table, or `FULL`
+   * @returns why not all of them can have one; then nothing is planned
    */
-  obtain(view: DataView, offset: number, nowMs: number): number {
-    this.#read(view, offset, this.#real);
-    const known = this.#byReal.find(this.#real);
-    const slot = known === NONE ? this.#allocate(nowMs) : known;
-    if (slot === FULL) return FULL;
-    if (known !== NONE && this.#isActive(known)) this.#touch(known, nowMs);
-    else if (known !== NONE) this.#reactivate(known, nowMs);
-    this.#slots.answeredMs[slot] = nowMs;
-    return slot;
+  plan(addresses: ReplyAddresses, holder: Holder | undefined, nowMs: number): Refusal | undefined {
+    this.#release(nowMs);
+    for (let n = 0; n < addresses.count; n++) {
+      if (addresses.families[n] !== this.family) continue;
+      const slot = addresses.slots[n]!;
+      const isHeld = slot === NONE
+        ? addresses.isRepeated(n)
+        : !this.#quarantine.isReusable(slot) || this.#plannedSlots.includes(slot);
+      if (isHeld) continue;
+      let part = this.#shares.take(holder);
+      while (part === Part.NONE && this.#planEviction(addresses, nowMs)) {
+        part = this.#shares.take(holder);
+      }
+      if (part === Part.NONE) {
+        const isFull = this.#shares.isFull;
+        this.cancel(holder);
+        return isFull ? "full" : "share";
+      }
+      this.#plannedParts.push(part);
+      this.#plannedSlots.push(slot);
+    }
+    return undefined;
+  }
+
+  /** Undoes what is planned. */
+  cancel(holder: Holder | undefined): void {
+    for (const part of this.#plannedParts) this.#shares.giveBack(part, holder);
+    this.#forgetPlan();
+  }
+
+  /** Makes the mappings active that are planned, and notes their slots with the addresses. */
+  carryOut(addresses: ReplyAddresses, holder: Holder | undefined, nowMs: number): void {
+    for (const slot of this.#plannedEvictions) this.#evict(slot, nowMs);
+    const parts = this.#plannedParts;
+    for (let i = 0; i < parts.length; i++) {
+      const slot = this.#plannedSlots[i]!;
+      if (slot !== NONE) this.#shares.assign(slot, parts[i]!, holder);
+    }
+    // Those that have a fake first, so that it is not given to another of the same reply.
+    for (let n = 0; n < addresses.count; n++) {
+      const slot = addresses.slots[n]!;
+      if (addresses.families[n] !== this.family || slot === NONE) continue;
+      if (!this.#isActive(slot)) this.#reactivate(slot, nowMs);
+      this.#answer(slot, nowMs);
+    }
+    let next = 0;
+    for (let n = 0; n < addresses.count; n++) {
+      if (addresses.families[n] !== this.family || addresses.slots[n] !== NONE) continue;
+      this.#read(addresses.view, addresses.offsets[n]!, this.#real);
+      const known = this.#byReal.find(this.#real);
+      if (known === NONE) next = this.#plannedSlots.indexOf(NONE, next);
+      addresses.slots[n] = known === NONE ? this.#allocate(parts[next++]!, holder, nowMs) : known;
+    }
+    this.#forgetPlan();
+    this.#noteFill(nowMs);
   }
 
   /** The revision that the kernel must have reached before this mapping is handed out. */
@@ -174,20 +280,43 @@ export class Table {
   }
 
   /**
-   * Notes that packets were seen for these fakes: an active mapping stays active, within `ttlMaxMs` of
-   * the last answer with it; the quarantine of a fake begins anew.
+   * Notes a reading of which fakes carried traffic. A mapping whose fake was used after all that was
+   * known stays active, within `ttlMaxMs` of the last answer with it; the quarantine of a fake begins
+   * anew.
+   *
+   * @param readAtMs when the reading began
    */
-  noteTraffic(fakes: Iterable<Uint8Array>, nowMs: number): void {
-    for (const fake of fakes) {
+  noteTraffic(seen: Traffic, readAtMs: number, nowMs: number): void {
+    let n = 0;
+    for (const fake of seen) {
+      const seenAtMs = nowMs - Math.max(0, seen.ageS(n++) - 1) * 1_000;
       const slot = this.#findFake(fake);
       if (slot === NONE) continue;
       if (!this.#isActive(slot)) {
-        this.#quarantined.renew(slot);
-        this.#slots.usedMs[slot] = nowMs;
-      } else if (nowMs - this.#slots.answeredMs[slot]! < this.#ttlMaxMs) {
+        if (seenAtMs > this.#quarantine.sinceMs(slot)) this.#requarantine(slot, nowMs);
+      } else if (
+        seenAtMs > this.#slots.usedMs[slot]! &&
+        nowMs - this.#slots.answeredMs[slot]! < this.#ttlMaxMs
+      ) {
         this.#touch(slot, nowMs);
       }
     }
+    this.#trafficReadMs = readAtMs;
+  }
+
+  /**
+   * Notes a listing of the connections that conntrack knows; a quarantined fake that is not among them
+   * is clean.
+   *
+   * @param revision what the kernel had when the listing began
+   */
+  noteConnections(connections: Iterable<Pick<Pair, "fake">>, revision: number): void {
+    const slots = [];
+    for (const { fake } of connections) {
+      const slot = this.#findFake(fake);
+      if (slot !== NONE) slots.push(slot);
+    }
+    this.#quarantine.noteConnections(slots, revision);
   }
 
   /**
@@ -201,20 +330,31 @@ export class Table {
     if (slot === NONE) return "unknown";
     if (this.#isActive(slot)) return "active";
     if (nowMs - this.#slots.answeredMs[slot]! >= this.#ttlMaxMs) return "unknown";
+    if (this.#quarantine.isReusable(slot)) {
+      const part = this.#shares.take();
+      if (part === Part.NONE) return "unknown";
+      this.#shares.assign(slot, part);
+    }
     this.#reactivate(slot, nowMs);
+    this.#noteFill(nowMs);
     return "reactivated";
   }
 
   /** Quarantines what has outlived its time; returns how many. */
   expire(nowMs: number): number {
-    let expired = 0;
-    for (; this.nextExpiryMs <= nowMs; expired++) {
-      const slot = this.#active.oldest;
-      this.#end(slot);
-      this.#quarantine(slot, nowMs);
+    const before = this.size;
+    const { ttlMs } = this.#options;
+    for (let slot = this.#active.oldest; slot !== NONE; slot = this.#active.oldest) {
+      if (this.#slots.usedMs[slot]! + ttlMs > nowMs) break;
+      if (this.#isPromised(slot, nowMs)) this.#setAside(slot);
+      else this.#end(slot, nowMs);
     }
-    this.#noteFill();
-    return expired;
+    if (nowMs >= this.#promiseEndsMs) {
+      while (this.#promised.size > 0) this.#end(this.#promised.oldest, nowMs);
+    }
+    this.#release(nowMs);
+    this.#noteFill(nowMs);
+    return before - this.size;
   }
 
   /**
@@ -239,19 +379,24 @@ export class Table {
    * @returns false where it cannot be one of ours: the fake outside the prefix or never given, the
    * real inside it, or one of the two in another pair
    */
-  adopt({ fake, real }: Pair, nowMs: number, ageMs = 0): boolean {
-    if (fake.length !== ADDRESS_LENGTH[this.family] || real.length !== fake.length) return false;
-    const { pool } = this.#options;
-    readWords(fake, this.#fake);
-    readWords(real, this.#real);
-    if (!pool.contains(this.#fake) || !pool.isUsable(this.#fake)) return false;
-    if (pool.contains(this.#real)) return false;
-    if (this.#byReal.find(this.#real) !== NONE || this.#isTaken(this.#fake)) return false;
-    const slot = this.#takeSlot();
+  adopt(pair: Pair, nowMs: number, ageMs = 0): boolean {
+    const slot = this.#adopt(pair, nowMs);
     if (slot === NONE) return false;
-    this.#bind(slot);
     this.#enter(slot, nowMs, nowMs - ageMs, this.#options.log.skip());
-    this.#slots.answeredMs[slot] = nowMs;
+    if (this.#isPromised(slot, nowMs)) this.#setAside(slot);
+    return true;
+  }
+
+  /**
+   * Takes over a pair that only conntrack knows, so that its fake is quarantined.
+   *
+   * @returns false where it cannot be one of ours, as with `adopt`
+   */
+  adoptQuarantined(pair: Pair, nowMs: number): boolean {
+    const slot = this.#adopt(pair, nowMs);
+    if (slot === NONE) return false;
+    this.#slots.states[slot] = State.INACTIVE;
+    this.#quarantine.put(slot, nowMs, this.#options.log.skip());
     return true;
   }
 
@@ -263,18 +408,29 @@ export class Table {
   drop(revision: number): boolean {
     const slot = this.#byRevision.get(revision);
     if (slot === undefined) return false;
-    this.#die(slot);
-    this.#quarantine(slot, this.#slots.usedMs[slot]!);
+    this.#deactivate(slot);
+    this.#quarantine.put(slot, this.#slots.usedMs[slot]!, revision);
     return true;
   }
 
-  /** Forgets all active mappings without a word in the log; none of them may have been handed out. */
-  startOver(): void {
-    for (let slot = this.#active.oldest; slot !== NONE; slot = this.#active.oldest) {
-      this.#die(slot);
-      this.#byReal.remove(slot);
-      this.#byFake.remove(slot);
-      this.#free.push(slot);
+  /** Takes note of how long the kernel keeps an element; `Infinity` if it never forgets one. */
+  expectTimeout(timeoutMs: number): void {
+    this.#renewMs = timeoutMs * RENEW_SHARE;
+  }
+
+  /**
+   * Forgets all active mappings without a word in the log, so that what the kernel has can be adopted;
+   * none of them may have been handed out.
+   *
+   * @param promiseEndsMs until when an earlier run has promised that what is adopted now is active
+   */
+  startOver(promiseEndsMs = -Infinity): void {
+    this.#promiseEndsMs = promiseEndsMs;
+    for (let slot = this.#inKernel.oldest; slot !== NONE; slot = this.#inKernel.oldest) {
+      this.#deactivate(slot);
+      this.#shares.free(slot);
+      this.#unbind(slot);
+      this.#freeSlots.push(slot);
     }
   }
 
@@ -301,50 +457,41 @@ export class Table {
       if (slot !== NONE && this.#isActive(slot)) found[slot]! |= FOUND_REAL;
       else changes.push({ kind: "delete", family, fake: real, real, revision: 0, part: "set" });
     }
-    for (let slot = this.#active.oldest; slot !== NONE; slot = this.#active.after(slot)) {
-      if (found[slot] === (FOUND_PAIR | FOUND_REAL)) continue;
-      const revision = this.#slots.revisions[slot]!;
-      changes.push({ kind: "add", family, ...this.#pair(slot), revision });
+    for (const queue of [this.#promised, this.#active]) {
+      for (let slot = queue.oldest; slot !== NONE; slot = queue.after(slot)) {
+        if (found[slot] === (FOUND_PAIR | FOUND_REAL)) continue;
+        const revision = this.#slots.revisions[slot]!;
+        changes.push({ kind: "add", family, ...this.#pair(slot), revision });
+      }
     }
     return changes;
   }
 
-  /** An active slot for `#real`, which has none, or `FULL`. */
-  #allocate(nowMs: number): number {
-    const isFull = this.#active.size + this.#quarantined.size >= this.#slotsMax;
-    if (isFull && !this.#reclaim(nowMs)) return FULL;
-    // The fake that was just freed is taken at once: nobody would remember that it was another's.
-    if (!isFull) this.#options.pool.choose(this.#real, this.#fake, this.#isTaken);
-    const slot = this.#takeSlot();
+  /** An active slot for `#real`, which has none. */
+  #allocate(part: Part, holder: Holder | undefined, nowMs: number): number {
+    const isFull = this.size + this.quarantined >= this.#slotsMax;
+    const slot = isFull ? this.#quarantine.next : this.#takeSlot();
+    const isReused = isFull && !this.#quarantine.isClean(slot);
+    if (isFull) this.#free(slot);
+    else this.#options.pool.choose(this.#real, this.#fake, this.#isTaken);
     this.#bind(slot);
-    this.#activate(slot, nowMs, isFull);
+    this.#shares.assign(slot, part, holder);
+    this.#activate(slot, nowMs, isReused);
+    this.#slots.answeredMs[slot] = nowMs;
     return slot;
   }
 
-  /** Frees a slot, its fake in `#fake`: the one quarantined longest, else one to evict. */
-  #reclaim(nowMs: number): boolean {
-    let slot = this.#quarantined.oldest;
-    if (slot !== NONE && nowMs - this.#slots.usedMs[slot]! >= this.#options.quarantineMs) {
-      this.#quarantined.remove(slot);
-    } else {
-      slot = this.#active.oldest;
-      const { evictAfterMs = Infinity } = this.#options;
-      if (slot === NONE || nowMs - this.#slots.usedMs[slot]! < evictAfterMs) return false;
-      this.#end(slot);
-    }
+  /** Takes a fake that is to be reused from its real; it goes to `#fake`. */
+  #free(slot: number): void {
+    this.#quarantine.take(slot);
     this.#fakes.get(slot, this.#fake);
-    this.#byReal.remove(slot);
-    this.#byFake.remove(slot);
-    this.#free.push(slot);
-    return true;
+    this.#unbind(slot);
   }
 
   #takeSlot(): number {
-    const freed = this.#free.pop();
-    if (freed !== undefined) return freed;
-    if (this.#slotsUsed >= this.#slotsMax) return NONE;
-    this.#slots.makeRoom(this.#slotsUsed);
-    return this.#slotsUsed++;
+    const slot = this.#freeSlots.pop() ?? this.#slotsUsed++;
+    this.#slots.makeRoom(slot);
+    return slot;
   }
 
   #bind(slot: number): void {
@@ -354,14 +501,50 @@ export class Table {
     this.#byFake.add(slot);
   }
 
-  /** Renews an active mapping. */
+  #unbind(slot: number): void {
+    this.#byReal.remove(slot);
+    this.#byFake.remove(slot);
+  }
+
+  /** A slot for a pair that is taken over, in no queue yet, or `NONE`. */
+  #adopt({ fake, real }: Pair, nowMs: number): number {
+    if (fake.length !== ADDRESS_LENGTH[this.family] || real.length !== fake.length) return NONE;
+    const { pool } = this.#options;
+    readWords(fake, this.#fake);
+    readWords(real, this.#real);
+    if (!pool.contains(this.#fake) || !pool.isUsable(this.#fake)) return NONE;
+    if (pool.contains(this.#real)) return NONE;
+    if (this.#byReal.find(this.#real) !== NONE || this.#isTaken(this.#fake)) return NONE;
+    if (this.size + this.quarantined >= this.#slotsMax) return NONE;
+    const slot = this.#takeSlot();
+    this.#bind(slot);
+    this.#shares.assignAnyway(slot);
+    this.#slots.isPromised[slot] = nowMs + this.#options.ttlMs < this.#promiseEndsMs ? 1 : 0;
+    this.#slots.answeredMs[slot] = nowMs;
+    return slot;
+  }
+
+  /** Begins the lifetime of an active mapping anew, as a client gets it. */
+  #answer(slot: number, nowMs: number): void {
+    this.#touch(slot, nowMs);
+    this.#shares.ease(slot);
+    this.#slots.answeredMs[slot] = nowMs;
+  }
+
+  /** Begins the lifetime of an active mapping anew. */
   #touch(slot: number, nowMs: number): void {
-    this.#active.renew(slot);
+    if (this.#slots.states[slot] === State.ACTIVE) {
+      this.#active.renew(slot);
+    } else {
+      this.#promised.remove(slot);
+      this.#active.push(slot);
+      this.#slots.states[slot] = State.ACTIVE;
+    }
     this.#slots.usedMs[slot] = nowMs;
   }
 
   #reactivate(slot: number, nowMs: number): void {
-    this.#quarantined.remove(slot);
+    this.#quarantine.take(slot);
     this.#activate(slot, nowMs, false);
   }
 
@@ -369,47 +552,106 @@ export class Table {
   #activate(slot: number, nowMs: number, isReused: boolean): void {
     const revision = this.#options.log.push("add", this.family, this.#pair(slot), isReused);
     this.#enter(slot, nowMs, nowMs, revision);
-    this.#noteFill();
   }
 
   #enter(slot: number, nowMs: number, addedMs: number, revision: number): void {
     this.#slots.revisions[slot] = revision;
     this.#byRevision.set(revision, slot);
-    this.#slots.isActive[slot] = 1;
+    this.#slots.states[slot] = State.ACTIVE;
     this.#slots.usedMs[slot] = nowMs;
     this.#slots.addedMs[slot] = addedMs;
     this.#active.push(slot);
     this.#inKernel.push(slot);
   }
 
-  /** Takes an active mapping out of the kernel. */
-  #end(slot: number): void {
-    this.#die(slot);
-    this.#options.log.push("delete", this.family, this.#pair(slot));
+  /** Whether an earlier run has promised that a mapping is active still. */
+  #isPromised(slot: number, nowMs: number): boolean {
+    return this.#slots.isPromised[slot] === 1 && nowMs < this.#promiseEndsMs;
   }
 
-  #die(slot: number): void {
-    this.#byRevision.delete(this.#slots.revisions[slot]!);
+  #setAside(slot: number): void {
     this.#active.remove(slot);
+    this.#promised.push(slot);
+    this.#slots.states[slot] = State.PROMISED;
+  }
+
+  /** Takes an active mapping out of the kernel, its fake into quarantine. */
+  #end(slot: number, nowMs: number): void {
+    this.#quarantine.put(slot, nowMs, this.#remove(slot));
+  }
+
+  /** Takes an idle mapping out of the kernel; its fake may be reused at once. */
+  #evict(slot: number, nowMs: number): void {
+    this.#quarantine.putReusable(slot, nowMs, this.#remove(slot));
+    this.#shares.free(slot);
+  }
+
+  /** Takes an active mapping out of the kernel; returns the revision of that. */
+  #remove(slot: number): number {
+    this.#deactivate(slot);
+    return this.#options.log.push("delete", this.family, this.#pair(slot));
+  }
+
+  #deactivate(slot: number): void {
+    this.#byRevision.delete(this.#slots.revisions[slot]!);
+    const isSetAside = this.#slots.states[slot] === State.PROMISED;
+    (isSetAside ? this.#promised : this.#active).remove(slot);
     this.#inKernel.remove(slot);
+    this.#slots.states[slot] = State.INACTIVE;
+    this.#slots.isPromised[slot] = 0;
   }
 
-  #quarantine(slot: number, sinceMs: number): void {
-    this.#slots.isActive[slot] = 0;
-    this.#slots.usedMs[slot] = sinceMs;
-    this.#quarantined.push(slot);
+  #requarantine(slot: number, nowMs: number): void {
+    if (this.#quarantine.isReusable(slot)) this.#shares.assignAnyway(slot);
+    this.#quarantine.restart(slot, nowMs);
   }
 
-  #noteFill(): void {
-    const percent = this.#active.size / this.#slotsMax * 100;
-    const mark = FILL_MARKS.findLast((mark) => percent >= mark) ?? 0;
-    if (mark > this.#mark) this.#options.onFill?.(mark);
-    // Below a mark by a little is not worth a second word when it is crossed again.
-    if (mark > this.#mark || percent < this.#mark - FILL_SLACK) this.#mark = mark;
+  /** Frees what is behind its quarantine. */
+  #release(nowMs: number): void {
+    for (;;) {
+      const slot = this.#quarantine.release(nowMs);
+      if (slot === NONE) return;
+      this.#shares.free(slot);
+    }
+  }
+
+  /** Plans to evict the mapping that is idle longest; false if there is none that may be. */
+  #planEviction(addresses: ReplyAddresses, nowMs: number): boolean {
+    if (nowMs - this.#trafficReadMs > this.#marginMs) return false;
+    const idleMs = this.#evictAfterMs + this.#marginMs;
+    const last = this.#plannedEvictions.at(-1);
+    let slot = last === undefined ? this.#active.oldest : this.#active.after(last);
+    for (let steps = 0; slot !== NONE && steps < EVICTION_STEPS_MAX; steps++) {
+      if (nowMs - this.#slots.usedMs[slot]! < idleMs) return false;
+      const isCommon = this.#shares.partOf(slot) === Part.COMMON;
+      if (isCommon && !this.#isPromised(slot, nowMs) && !this.#isIn(addresses, slot)) {
+        this.#plannedEvictions.push(slot);
+        this.#shares.credit++;
+        return true;
+      }
+      slot = this.#active.after(slot);
+    }
+    return false;
+  }
+
+  #isIn(addresses: ReplyAddresses, slot: number): boolean {
+    for (let n = 0; n < addresses.count; n++) {
+      if (addresses.slots[n] === slot && addresses.families[n] === this.family) return true;
+    }
+    return false;
+  }
+
+  #forgetPlan(): void {
+    this.#plannedParts.length = this.#plannedSlots.length = this.#plannedEvictions.length = 0;
+    this.#shares.credit = 0;
+  }
+
+  #noteFill(nowMs: number): void {
+    this.#marks.note(this.#shares.commonShare * 100, nowMs);
   }
 
   #isActive(slot: number): boolean {
-    return this.#slots.isActive[slot] === 1;
+    return this.#slots.states[slot] !== State.INACTIVE;
   }
 
   #findFake(fake: Uint8Array): number {
@@ -433,6 +675,9 @@ export class Table {
   }
 }
 
+/** Whether the mapping of a slot is active: by itself, or only by what an earlier run promised. */
+const State = { INACTIVE: 0, ACTIVE: 1, PROMISED: 2 } as const;
+
 /** What was found of a mapping in the kernel. */
 const FOUND_PAIR = 1;
 const FOUND_REAL = 2;
@@ -443,13 +688,17 @@ const FOUND_REAL = 2;
  */
 const RENEW_SHARE = 0.4;
 
-/** Percent below a mark from which it is crossed anew. */
-const FILL_SLACK = 5;
+/** The margin of an eviction beyond the time for which a client may use its answer, as a share of it. */
+const MARGIN_SHARE = 1 / 4;
+
+/** Share of the common part in use from which traffic is read in time for evictions. */
+const PRESSURE = 15 / 16;
 
 /** What is kept for each slot, in arrays that grow together. */
 class Slots {
-  isActive = new Uint8Array(64);
-  /** When it was last answered with or carried traffic; since when it is quarantined. */
+  states = new Uint8Array(64);
+  isPromised = new Uint8Array(64);
+  /** When it was last answered with or carried traffic. */
   usedMs = new Float64Array(64);
   answeredMs = new Float64Array(64);
   addedMs = new Float64Array(64);
@@ -457,20 +706,11 @@ class Slots {
 
   /** Sees to it that `slot` has a place. */
   makeRoom(slot: number): void {
-    if (slot < this.isActive.length) return;
-    const length = this.isActive.length * 2;
-    const isActive = new Uint8Array(length);
-    isActive.set(this.isActive);
-    this.isActive = isActive;
-    this.usedMs = grown(this.usedMs, length);
-    this.answeredMs = grown(this.answeredMs, length);
-    this.addedMs = grown(this.addedMs, length);
-    this.revisions = grown(this.revisions, length);
+    this.states = grown(this.states, slot);
+    this.isPromised = grown(this.isPromised, slot);
+    this.usedMs = grown(this.usedMs, slot);
+    this.answeredMs = grown(this.answeredMs, slot);
+    this.addedMs = grown(this.addedMs, slot);
+    this.revisions = grown(this.revisions, slot);
   }
-}
-
-function grown(from: Float64Array, length: number): Float64Array<ArrayBuffer> {
-  const to = new Float64Array(length);
-  to.set(from);
-  return to;
 }

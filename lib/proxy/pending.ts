@@ -108,7 +108,8 @@ export class PendingQueries<Peer> {
   /** How many queries each client has under way. */
   readonly #byClient = new Map<string, number>();
   readonly #randomId: () => number;
-  readonly #clientOf: (peer: Peer) => string;
+  /** What tells one client from another. */
+  readonly clientOf: (peer: Peer) => string;
 
   /**
    * @param randomId a number from 0 to 65535 that nobody can guess
@@ -116,7 +117,7 @@ export class PendingQueries<Peer> {
    */
   constructor(randomId: () => number, clientOf: (peer: Peer) => string) {
     this.#randomId = randomId;
-    this.#clientOf = clientOf;
+    this.clientOf = clientOf;
   }
 
   /** How many queries are under way. */
@@ -136,7 +137,7 @@ export class PendingQueries<Peer> {
    * @returns the id to send it under, or `NONE` where too many are under way, in all or of this client
    */
   open(channel: Channel<PendingQuery<Peer>>, query: Query<Peer>, nowMs: number): number {
-    const client = this.#clientOf(query.peer);
+    const client = this.clientOf(query.peer);
     const ofClient = this.#byClient.get(client) ?? 0;
     if (this.#queue.size >= IN_FLIGHT_MAX || ofClient >= CLIENT_IN_FLIGHT_MAX) return NONE;
     this.#byClient.set(client, ofClient + 1);
@@ -171,7 +172,7 @@ export class PendingQueries<Peer> {
   /** Takes a query out that waits; what is known of it is good until the next `open`. */
   close(query: PendingQuery<Peer>): void {
     query.channel.waiting.delete(query.id);
-    const client = this.#clientOf(query.peer);
+    const client = this.clientOf(query.peer);
     const others = (this.#byClient.get(client) ?? 0) - 1;
     if (others > 0) this.#byClient.set(client, others);
     else this.#byClient.delete(client);

@@ -42,7 +42,9 @@ export type Failure =
   | "no socket to the upstream can be opened"
   | "too many queries are under way"
   | "the reply about a configured name cannot be read"
+  | "the reply about a configured name has too many addresses"
   | "the pool of fake addresses is full"
+  | "the fake addresses left are kept for other names and clients"
   | "the mapping could not be brought into the kernel";
 
 const UNREADABLE: Failure = "the reply about a configured name cannot be read";
@@ -115,15 +117,20 @@ export class DnsProxy<Peer> {
     if (query === undefined) return;
     const reply = this.#reply;
     const isWhole = reply.index(view, length);
-    const outcome = rewriter.rewrite(reply, isWhole, nowMs);
+    const client = inFlight.clientOf(query.peer);
+    const outcome = rewriter.rewrite(reply, isWhole, client, nowMs);
     // Another one may still come that can be read.
     if (outcome === "malformed" && ++query.damaged < DAMAGED_REPLIES_MAX) return;
     inFlight.close(query);
     switch (outcome) {
       case "malformed":
         return this.#fail(query, UNREADABLE);
+      case "oversized":
+        return this.#fail(query, "the reply about a configured name has too many addresses");
       case "full":
         return this.#fail(query, "the pool of fake addresses is full");
+      case "share":
+        return this.#fail(query, "the fake addresses left are kept for other names and clients");
       case "passed":
         return this.#send(query, this.#finish(reply, isWhole, query), reply.view);
       case "rewritten":

@@ -1,13 +1,14 @@
 /**
  * The plan and the patch of one reply: real addresses of configured names become fakes.
  *
- * First everything is planned: which records belong to a configured name, by their owner or through
- * CNAMEs in whatever order they stand, and which fake each of their addresses gets. Then everything
- * is patched, same bytes, same length: addresses, TTLs, AD. So a reply is rewritten whole or not at
- * all. Rewritten are A and AAAA records of class IN, and the address hints of SVCB and HTTPS records
- * (RFC 9460 section 7.3), which a client would otherwise connect to directly.
+ * First everything is collected and validated: which records belong to a configured name, by their
+ * owner or through CNAMEs in whatever order they stand, and which addresses are in them. Then all of
+ * these get fakes, or none. Then everything is patched, same bytes, same length: addresses, TTLs, AD.
+ * So a reply is rewritten whole or not at all, and one that is not has taken no fake. Rewritten are A
+ * and AAAA records of class IN, and the address hints of SVCB and HTTPS records (RFC 9460 section 7.3),
+ * which a client would otherwise connect to directly.
  *
- * A `Rewriter` keeps its plan in arrays that it uses again, so it handles one reply at a time.
+ * A `Rewriter` keeps what it collects in arrays that it uses again, so it handles one reply at a time.
  *
  * @module
  */
@@ -27,10 +28,10 @@ import {
 } from "../dns/constants.ts";
 import type { ActivePolicy } from "../policy/policy.ts";
 import type { Message } from "../dns/message.ts";
-import { INVALID, LabelWalk, sameName, skipName } from "../dns/name.ts";
+import { INVALID, LabelWalk, nameKey, sameName, skipName } from "../dns/name.ts";
 import type { Family } from "../address.ts";
 import type { Mappings } from "../nat/mappings.ts";
-import { FULL } from "../nat/table.ts";
+import { ReplyAddresses } from "../nat/reply_addresses.ts";
 
 /** What became of a reply. */
 export type Outcome =
@@ -40,8 +41,12 @@ export type Outcome =
   | "rewritten"
   /** It concerns a configured name and is damaged; no byte was changed. */
   | "malformed"
+  /** It has more addresses than are mapped for one reply; no byte was changed. */
+  | "oversized"
   /** The pool has no fake for one of its addresses; no byte was changed. */
-  | "full";
+  | "full"
+  /** What the pool has left is kept for other names and clients; no byte was changed. */
+  | "share";
 
 /** Comparisons of names along CNAMEs in one reply; it stops one that is all CNAMEs. */
 export const CHAIN_COMPARISONS_MAX = 4_096;
@@ -63,10 +68,8 @@ export class Rewriter {
   readonly #unmatched: number[] = [];
   /** Whether an owner could not be followed, or the steps for it were spent. */
   #isDamaged = false;
-  /** Addresses to patch: offset, slot, and which table. */
-  readonly #offsets: number[] = [];
-  readonly #slots: number[] = [];
-  readonly #families: Family[] = [];
+  /** Addresses to patch. */
+  readonly #addresses = new ReplyAddresses();
   /** Records whose TTL is to be lowered. */
   readonly #capped: number[] = [];
 
@@ -87,15 +90,21 @@ export class Rewriter {
    * Rewrites an indexed reply where it lies.
    *
    * @param whole whether `index()` took it to its end
+   * @param client who asked: what tells one client from another
    */
-  rewrite(reply: Message, whole: boolean, nowMs: number): Outcome {
+  rewrite(reply: Message, whole: boolean, client: string, nowMs: number): Outcome {
     if (reply.rcode !== Rcode.NOERROR) return "passed";
     if (!this.#match(reply)) return "malformed";
     const isSound = whole && !this.#isDamaged;
     if (this.#matched.length === 0 && (isSound || !this.#asksForOurs(reply))) return "passed";
     if (!isSound) return "malformed";
-    const planned = this.#plan(reply, nowMs);
-    if (planned !== "rewritten") return planned;
+    const collected = this.#collect(reply);
+    if (collected !== "rewritten") return collected;
+    if (!this.#mappings.renewAll(this.#addresses, nowMs)) {
+      const holder = { name: this.#nameOf(reply), client };
+      const refusal = this.#mappings.mapAll(this.#addresses, holder, nowMs);
+      if (refusal !== undefined) return refusal;
+    }
     this.#patch(reply);
     return "rewritten";
   }
@@ -162,46 +171,33 @@ export class Rewriter {
       this.#policy.current.domains.covers(reply.view, this.#owner);
   }
 
-  #plan(reply: Message, nowMs: number): Outcome {
-    this.#offsets.length =
-      this.#slots.length =
-      this.#families.length =
-      this.#capped.length =
-        0;
-    this.revisions.length = 0;
-    this.revision = 0;
+  /** Collects what is to be patched; nothing is known of its mappings yet. */
+  #collect(reply: Message): Outcome {
+    const addresses = this.#addresses;
+    addresses.reset(reply.view);
+    this.#capped.length = 0;
     for (const i of this.#matched) {
-      const before = this.#offsets.length;
+      const before = addresses.count;
       const type = reply.type(i);
       const outcome = type === Type.A || type === Type.AAAA
-        ? this.#planAddress(reply, reply.rdataOffset(i), type === Type.A ? 4 : 6, nowMs)
+        ? this.#collectAddress(reply, reply.rdataOffset(i), type === Type.A ? 4 : 6)
         : type === Type.CNAME
         ? "rewritten"
-        : this.#planHints(reply, i, nowMs);
+        : this.#collectHints(reply, i);
       if (outcome !== "rewritten") return outcome;
-      if (this.#offsets.length > before) this.#capped.push(i);
+      if (addresses.count > before) this.#capped.push(i);
     }
-    return this.#offsets.length === 0 ? "passed" : "rewritten";
+    return addresses.count === 0 ? "passed" : "rewritten";
   }
 
-  #planAddress(reply: Message, offset: number, family: Family, nowMs: number): Outcome {
-    const table = this.#mappings.of(family);
-    if (isNeverMapped(reply.view, offset, family) || table.holdsFake(reply.view, offset)) {
-      return "rewritten";
-    }
-    const slot = table.obtain(reply.view, offset, nowMs);
-    if (slot === FULL) return "full";
-    this.#offsets.push(offset);
-    this.#slots.push(slot);
-    this.#families.push(family);
-    const revision = table.revision(slot);
-    this.revisions.push(revision);
-    this.revision = Math.max(this.revision, revision);
-    return "rewritten";
+  #collectAddress({ view }: Message, offset: number, family: Family): Outcome {
+    const isLeft = isNeverMapped(view, offset, family) ||
+      this.#mappings.of(family).holdsFake(view, offset);
+    return isLeft || this.#addresses.add(offset, family) ? "rewritten" : "oversized";
   }
 
-  /** Plans each address in the hints of an SVCB or HTTPS record (RFC 9460 section 7.3). */
-  #planHints(reply: Message, i: number, nowMs: number): Outcome {
+  /** Collects each address in the hints of an SVCB or HTTPS record (RFC 9460 section 7.3). */
+  #collectHints(reply: Message, i: number): Outcome {
     const { view } = reply;
     const end = reply.recordEnd(i);
     // The target name is not compressed, but a proxy need not insist.
@@ -218,18 +214,43 @@ export class Rewriter {
       const step = family === 4 ? A_LENGTH : AAAA_LENGTH;
       if ((position - value) % step !== 0) return "malformed";
       for (let at = value; at < position; at += step) {
-        const outcome = this.#planAddress(reply, at, family, nowMs);
+        const outcome = this.#collectAddress(reply, at, family);
         if (outcome !== "rewritten") return outcome;
       }
     }
     return "rewritten";
   }
 
-  #patch(reply: Message): void {
-    for (let n = 0; n < this.#offsets.length; n++) {
-      const table = this.#mappings.of(this.#families[n]!);
-      table.writeFake(this.#slots[n]!, reply.view, this.#offsets[n]!);
+  /** The configured name that a reply counts for: the question's, else that of the first record. */
+  #nameOf(reply: Message): string {
+    this.#owner.reset();
+    this.#target.reset();
+    return this.#configuredName(reply, Offset.QUESTION) ??
+      this.#configuredName(reply, reply.ownerOffset(this.#matched[0]!)) ?? "";
+  }
+
+  /** The shortest end of the name at `offset` that is configured. */
+  #configuredName({ view, length }: Message, offset: number): string | undefined {
+    const [name, end] = [this.#owner, this.#target];
+    const { domains } = this.#policy.current;
+    if (!name.follow(view, length, offset)) return undefined;
+    for (let label = name.count - 1; label >= 0; label--) {
+      if (!end.follow(view, length, name.offsets[label]!)) return undefined;
+      if (domains.covers(view, end)) return nameKey(view, end);
     }
+    return undefined;
+  }
+
+  #patch(reply: Message): void {
+    const mappings = this.#mappings;
+    this.revisions.length = 0;
+    this.revision = 0;
+    for (let n = 0; n < this.#addresses.count; n++) {
+      const revision = mappings.lease(this.#addresses, n);
+      this.revisions.push(revision);
+      this.revision = Math.max(this.revision, revision);
+    }
+    mappings.writeFakes(this.#addresses);
     for (const i of this.#capped) reply.capTtl(i, this.#ttlMax);
     // What was changed is no longer what a validator upstream vouched for (RFC 4035 section 3.2.3).
     reply.clearFlags(Flag.AD);

@@ -1,43 +1,60 @@
 /**
  * A queue of small numbers, oldest first, from which any one can be taken: a doubly linked list in
  * two arrays. What lives equally long needs no timer of its own and no heap: its expiry queue is this.
+ * Queues that never hold the same number may share these arrays.
  * `NONE` stands for no number. Every operation but growing takes constant time and makes no object.
  *
  * @module
  */
+import { grown } from "./grown.ts";
 
 /** No number. */
 export const NONE = -1;
 
+/** What stands before and behind each number, in whichever queue that is in. */
+export class Links {
+  next: Int32Array = new Int32Array(64);
+  previous: Int32Array = new Int32Array(64);
+}
+
 /** Numbers in the order in which they were put in; each at most once. */
 export class AgeQueue {
-  #next = new Int32Array(64).fill(NONE);
-  #previous = new Int32Array(64).fill(NONE);
+  readonly #links: Links;
   #newest = NONE;
   /** The number that was put in first, or `NONE`. */
   oldest = NONE;
   /** How many numbers there are. */
   size = 0;
 
+  /** @param links shared with queues that hold none of the same numbers */
+  constructor(links: Links = new Links()) {
+    this.#links = links;
+  }
+
   /** Puts a number that is not in the queue at its young end. */
   push(n: number): void {
-    if (n >= this.#next.length) this.#grow(n);
-    this.#next[n] = NONE;
-    this.#previous[n] = this.#newest;
+    const links = this.#links;
+    if (n >= links.next.length) {
+      links.next = grown(links.next, n);
+      links.previous = grown(links.previous, n);
+    }
+    links.next[n] = NONE;
+    links.previous[n] = this.#newest;
     if (this.#newest === NONE) this.oldest = n;
-    else this.#next[this.#newest] = n;
+    else links.next[this.#newest] = n;
     this.#newest = n;
     this.size++;
   }
 
   /** Takes a number out that is in the queue. */
   remove(n: number): void {
-    const next = this.#next[n]!;
-    const previous = this.#previous[n]!;
+    const links = this.#links;
+    const next = links.next[n]!;
+    const previous = links.previous[n]!;
     if (previous === NONE) this.oldest = next;
-    else this.#next[previous] = next;
+    else links.next[previous] = next;
     if (next === NONE) this.#newest = previous;
-    else this.#previous[next] = previous;
+    else links.previous[next] = previous;
     this.size--;
   }
 
@@ -50,18 +67,6 @@ export class AgeQueue {
 
   /** The number put in right after `n`, or `NONE`. */
   after(n: number): number {
-    return this.#next[n]!;
+    return this.#links.next[n]!;
   }
-
-  #grow(n: number): void {
-    const length = Math.max(n + 1, this.#next.length * 2);
-    this.#next = resized(this.#next, length);
-    this.#previous = resized(this.#previous, length);
-  }
-}
-
-function resized(from: Int32Array, length: number): Int32Array<ArrayBuffer> {
-  const to = new Int32Array(length).fill(NONE);
-  to.set(from);
-  return to;
 }

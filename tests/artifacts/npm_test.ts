@@ -90,7 +90,7 @@ const message = new dotp.Message();
 for (const reply of replies) {
   const octets = Uint8Array.from(reply);
   const isWhole = message.index(new DataView(octets.buffer), octets.length);
-  const outcome = rewriter.rewrite(message, isWhole, 0);
+  const outcome = rewriter.rewrite(message, isWhole, "192.0.2.99", 0);
   console.log(JSON.stringify([outcome, Array.from(octets)]));
 }
 `;

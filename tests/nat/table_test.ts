@@ -1,9 +1,9 @@
-/** The mappings of one family: times, quarantine, the log, and a plain model beside it. */
+/** The mappings of one family: times, quarantine, the log, what is evicted and what is reused. */
 import { assert, assertEquals } from "@std/assert";
-import fc from "fast-check";
-import { addressToText, type Family } from "../../lib/address.ts";
+import { addressToText } from "../../lib/address.ts";
 import type { ChangeLog } from "../../lib/nat/changes.ts";
-import { FULL, MAPPINGS_MAX, type Table } from "../../lib/nat/table.ts";
+import { ReplyAddresses } from "../../lib/nat/reply_addresses.ts";
+import { MAPPINGS_MAX, type Table } from "../../lib/nat/table.ts";
 import { viewOf } from "../support/hex.ts";
 import {
   activePairs,
@@ -11,12 +11,12 @@ import {
   bytesOf,
   makeNat,
   type NatOptions,
+  noteTraffic,
   obtain,
+  obtainAll,
   pairsOf,
   realAddress,
 } from "../support/nat.ts";
-import { NatModel } from "../support/nat_model.ts";
-import { holds } from "../support/property.ts";
 
 const TTL_MS = 1_000;
 const QUARANTINE_MS = 300;
@@ -35,7 +35,7 @@ function taken(log: ChangeLog): string[] {
   return log.takeAll().map((change) => `${change.revision} ${change.kind} ${pairText(change)}`);
 }
 
-Deno.test("Table.obtain() gives each real one fake and each fake one real, when it has room", () => {
+Deno.test("Table gives each real one fake and each fake one real, when it has room", () => {
   const { table } = makeTable();
   const fakes = [1, 2, 3, 4, 5, 6].map((n) => obtain(table, `10.0.0.${n}`, 0));
   assertEquals(new Set(fakes).size, 6);
@@ -43,37 +43,36 @@ Deno.test("Table.obtain() gives each real one fake and each fake one real, when 
   assertEquals([table.size, table.quarantined, table.capacity], [6, 0, 6]);
 });
 
-Deno.test("Table.obtain() is FULL and changes nothing, when every fake is in use", () => {
+Deno.test("Table is full and changes nothing, when every fake is in use", () => {
   const { table, log } = makeTable("192.0.2.0/30");
   const fakes = ["10.0.0.1", "10.0.0.2"].map((real) => obtain(table, real, 0));
   log.takeAll();
-  const view = viewOf(bytesOf("10.0.0.3"));
-  assertEquals(table.obtain(view, 0, 0), FULL);
+  assertEquals(obtain(table, "10.0.0.3", 0), "full");
   assertEquals([log.size, table.size], [0, 2]);
   assertEquals(["10.0.0.1", "10.0.0.2"].map((real) => obtain(table, real, 0)), fakes);
 });
 
-Deno.test("Table.obtain() notes an addition once, when the same real is asked again", () => {
+Deno.test("Table notes an addition once, when the same real is asked again", () => {
   const { table, log } = makeTable();
-  const view = viewOf(bytesOf("10.0.0.1"));
-  const slot = table.obtain(view, 0, 0);
-  assertEquals(table.revision(slot), 1);
-  assertEquals(table.obtain(view, 0, 500), slot);
-  assertEquals(table.revision(slot), 1);
-  const fake = obtain(table, "10.0.0.1", 600);
+  const fake = obtain(table, "10.0.0.1", 0);
+  assertEquals(obtain(table, "10.0.0.1", 500), fake);
+  assertEquals([table.holds(1), table.holds(2)], [true, false]);
   assertEquals(taken(log), [`1 add ${fake} 10.0.0.1`]);
 });
 
-Deno.test("Table.obtain() reads and writeFake() writes where told, when octets stand around", () => {
+Deno.test("Table.find() reads and writeFake() writes where told, when octets stand around", () => {
   const { table } = makeTable();
-  const view = viewOf(Uint8Array.of(0xa5, 10, 0, 0, 1, 0xa5));
-  const slot = table.obtain(view, 1, 0);
-  table.writeFake(slot, view, 1);
   const fake = bytesOf(obtain(table, "10.0.0.1", 0));
+  const addresses = new ReplyAddresses();
+  const view = viewOf(Uint8Array.of(0xa5, 10, 0, 0, 1, 0xa5));
+  addresses.reset(view);
+  addresses.add(1, 4);
+  assert(table.find(addresses));
+  table.writeFake(addresses.slots[0]!, view, 1);
   assertEquals([...new Uint8Array(view.buffer)], [0xa5, ...fake, 0xa5]);
 });
 
-Deno.test("Table.obtain() works on four words, when the family is IPv6", () => {
+Deno.test("Table works on four words, when the family is IPv6", () => {
   const { tables: { 6: table }, log } = makeNat();
   const fake = obtain(table, "2001:db8::1", 0);
   assertEquals(obtain(table, "2001:db8::1", 0), fake);
@@ -94,7 +93,7 @@ Deno.test("Table.expire() ends a mapping at its time, when it was not looked up 
   assertEquals(taken(log), [`1 add ${fake} 10.0.0.1`, `2 delete ${fake} 10.0.0.1`]);
 });
 
-Deno.test("Table.obtain() renews the lifetime, when it comes before the end", () => {
+Deno.test("Table renews the lifetime, when it comes before the end", () => {
   const { table } = makeTable();
   obtain(table, "10.0.0.1", 0);
   obtain(table, "10.0.0.2", 1);
@@ -105,7 +104,7 @@ Deno.test("Table.obtain() renews the lifetime, when it comes before the end", ()
   assertEquals(table.expire(1_999), 1);
 });
 
-Deno.test("Table.obtain() gives the same fake with a new revision, when its mapping has expired", () => {
+Deno.test("Table gives the same fake with a new revision, when its mapping has expired", () => {
   const { table, log } = makeTable();
   const fake = obtain(table, "10.0.0.1", 0);
   table.expire(TTL_MS);
@@ -117,7 +116,7 @@ Deno.test("Table.obtain() gives the same fake with a new revision, when its mapp
   assertEquals(table.nextExpiryMs, TTL_MS + TTL_MS);
 });
 
-Deno.test("Table.obtain() gives the same fakes on another run, when the order is another", () => {
+Deno.test("Table gives the same fakes on another run, when the order is another", () => {
   const reals = Array.from({ length: 40 }, (_, i) => `10.0.0.${i}`);
   const one = makeNat().tables[4];
   const two = makeNat().tables[4];
@@ -126,7 +125,7 @@ Deno.test("Table.obtain() gives the same fakes on another run, when the order is
   assertEquals(again, fakes);
 });
 
-Deno.test("Table.obtain() gives a quarantined fake to another real, when its quarantine is over", () => {
+Deno.test("Table gives a quarantined fake to another real, when its quarantine is over", () => {
   const { table } = makeTable("192.0.2.0/30");
   const [first] = ["10.0.0.1", "10.0.0.2"].map((real) => obtain(table, real, 0));
   obtain(table, "10.0.0.2", 1);
@@ -138,7 +137,7 @@ Deno.test("Table.obtain() gives a quarantined fake to another real, when its qua
   assertEquals(obtain(table, "10.0.0.1", over), "full");
 });
 
-Deno.test("Table.obtain() reuses the fake quarantined longest, when the quarantine of several is over", () => {
+Deno.test("Table reuses the fake quarantined longest, when the quarantine of several is over", () => {
   const { table } = makeTable();
   const reals = [1, 2, 3, 4, 5, 6].map((n) => `10.0.0.${n}`);
   const order = [3, 1, 6, 2, 5, 4].map((n) => `10.0.0.${n}`);
@@ -164,9 +163,8 @@ Deno.test("Table.adopt() takes a pair over as known to the kernel, when it may b
   assert(adopt(table, "192.0.2.3", "10.0.0.1", 7));
   assertEquals(table.nextExpiryMs, 7 + TTL_MS);
   assertEquals(log.size, 0);
-  const view = viewOf(bytesOf("10.0.0.1"));
-  assert(table.revision(table.obtain(view, 0, 8)) <= log.revision);
   assertEquals(obtain(table, "10.0.0.1", 8), "192.0.2.3");
+  assert(table.holds(log.revision));
   assertEquals(log.size, 0);
 });
 
@@ -241,22 +239,29 @@ Deno.test("Table.holdsFake() tells addresses of the prefix, when they lie in a m
   }
 });
 
-Deno.test("Table.obtain() stops at MAPPINGS_MAX until a quarantine is over, when the prefix is larger", () => {
+Deno.test("Table stops at MAPPINGS_MAX until a quarantine is over, when the prefix is larger", () => {
   const { tables: { 4: table }, log } = makeNat({
     ipv4: "64.0.0.0/10",
     ttlMs: 10,
     quarantineMs: 10,
   });
   assertEquals(table.capacity, MAPPINGS_MAX);
-  const view = new DataView(new ArrayBuffer(4));
+  const addresses = new ReplyAddresses();
+  addresses.reset(new DataView(new ArrayBuffer(4)));
+  addresses.add(0, 4);
   const look = (n: number, nowMs: number) => {
-    view.setUint32(0, 0x0a000000 + n);
-    return table.obtain(view, 0, nowMs);
+    addresses.view.setUint32(0, 0x0a000000 + n);
+    table.find(addresses);
+    // Each for somebody else, so that all parts of the pool are used.
+    const holder = { name: `${n}.test`, client: `${n}` };
+    const refusal = table.plan(addresses, holder, nowMs);
+    if (refusal === undefined) table.carryOut(addresses, holder, nowMs);
+    return refusal;
   };
-  for (let n = 0; n < MAPPINGS_MAX; n++) look(n, 0);
-  assertEquals(look(MAPPINGS_MAX, 0), FULL);
+  for (let n = 0; n < MAPPINGS_MAX; n++) assertEquals(look(n, 0), undefined);
+  assertEquals(look(MAPPINGS_MAX, 0), "full");
   assertEquals([table.size, table.expire(10)], [MAPPINGS_MAX, MAPPINGS_MAX]);
-  assertEquals(look(MAPPINGS_MAX, 19), FULL);
+  assertEquals(look(MAPPINGS_MAX, 19), "full");
   log.takeAll();
   const count = 20;
   for (let n = 1; n <= count; n++) look(MAPPINGS_MAX + n, 20);
@@ -282,12 +287,12 @@ Deno.test("Table.noteTraffic() keeps a mapping active, when packets were seen fo
   const { table, log } = makeTable();
   const fake = obtain(table, "10.0.0.1", 0);
   obtain(table, "10.0.0.2", 1);
-  table.noteTraffic([bytesOf(fake)], 900);
+  noteTraffic(table, [fake], 900);
   assertEquals(table.nextExpiryMs, 1 + TTL_MS);
   assertEquals(table.expire(1 + TTL_MS), 1);
   assertEquals(pairsOf(table), [`${fake} 10.0.0.1`]);
   for (let nowMs = 1_800; nowMs < 20 * TTL_MS; nowMs += 900) {
-    table.noteTraffic([bytesOf(fake)], nowMs);
+    noteTraffic(table, [fake], nowMs);
     assertEquals(table.expire(nowMs), 0);
   }
   // The kernel need not hear of it.
@@ -296,14 +301,14 @@ Deno.test("Table.noteTraffic() keeps a mapping active, when packets were seen fo
 
 Deno.test("Table.noteTraffic() keeps a mapping active no longer, when ttlMaxMs is over", () => {
   const { table } = makeTable("192.0.2.0/29", { ttlMaxMs: 2_500 });
-  const fake = bytesOf(obtain(table, "10.0.0.1", 0));
-  for (const nowMs of [800, 1_600, 2_400]) table.noteTraffic([fake], nowMs);
+  const fake = obtain(table, "10.0.0.1", 0);
+  for (const nowMs of [800, 1_600, 2_400]) noteTraffic(table, [fake], nowMs);
   assertEquals(table.nextExpiryMs, 2_400 + TTL_MS);
-  table.noteTraffic([fake], 2_500);
+  noteTraffic(table, [fake], 2_500);
   assertEquals(table.nextExpiryMs, 2_400 + TTL_MS);
   // An answer opens the time anew.
   obtain(table, "10.0.0.1", 3_000);
-  table.noteTraffic([fake], 3_900);
+  noteTraffic(table, [fake], 3_900);
   assertEquals(table.nextExpiryMs, 3_900 + TTL_MS);
 });
 
@@ -311,7 +316,7 @@ Deno.test("Table.noteTraffic() begins a quarantine anew, when packets come for t
   const { table } = makeTable("192.0.2.0/30");
   const [one = "", two = ""] = ["10.0.0.1", "10.0.0.2"].map((real) => obtain(table, real, 0));
   table.expire(TTL_MS);
-  table.noteTraffic([bytesOf(one)], TTL_MS + 200);
+  noteTraffic(table, [one], TTL_MS + 200);
   assertEquals([table.size, table.quarantined], [0, 2]);
   assertEquals(obtain(table, "10.0.0.3", TTL_MS + QUARANTINE_MS), two);
   assertEquals(obtain(table, "10.0.0.4", TTL_MS + QUARANTINE_MS + 199), "full");
@@ -321,8 +326,8 @@ Deno.test("Table.noteTraffic() begins a quarantine anew, when packets come for t
 Deno.test("Table.noteTraffic() does nothing, when fakes stand for nothing or are none", () => {
   const { table, log } = makeTable();
   obtain(table, "10.0.0.1", 0);
-  const strangers = ["192.0.2.200", "203.0.113.1", "2001:2::1"].map(bytesOf);
-  table.noteTraffic([...strangers, new Uint8Array()], 500);
+  noteTraffic(table, ["192.0.2.200", "203.0.113.1", "2001:2::1"], 500);
+  table.noteTraffic(Object.assign([new Uint8Array()], { ageS: () => 0 }), 500, 500);
   assertEquals([table.size, table.quarantined, log.size, table.nextExpiryMs], [1, 0, 1, TTL_MS]);
 });
 
@@ -357,13 +362,10 @@ Deno.test("Table.reactivate() says unknown and changes nothing, when the fake is
 Deno.test("Table.renew() renews what has been in the kernel for two fifths of its timeout, when it has one", () => {
   const { table, log } = makeTable("192.0.2.0/29", { ttlMs: 100_000 });
   assertEquals(table.nextRenewalMs, Infinity);
-  obtain(table, "10.0.0.1", 0);
-  assertEquals(table.nextRenewalMs, Infinity);
-  table.renew(99_999);
-  assertEquals(log.size, 1);
-  table.startOver();
-  table.expectTimeout(1_250);
   const [one, two] = [obtain(table, "10.0.0.1", 0), obtain(table, "10.0.0.2", 10)];
+  table.renew(99_999);
+  assertEquals([log.size, table.nextRenewalMs], [2, Infinity]);
+  table.expectTimeout(1_250);
   log.takeAll();
   // An answer keeps a mapping active, not its element.
   obtain(table, "10.0.0.1", 400);
@@ -371,10 +373,10 @@ Deno.test("Table.renew() renews what has been in the kernel for two fifths of it
   table.renew(499);
   assertEquals(log.size, 0);
   table.renew(500);
-  assertEquals(taken(log), [`4 renew ${one} 10.0.0.1`]);
+  assertEquals(taken(log), [`3 renew ${one} 10.0.0.1`]);
   assertEquals(table.nextRenewalMs, 510);
   table.renew(1_000);
-  assertEquals(taken(log), [`5 renew ${two} 10.0.0.2`, `6 renew ${one} 10.0.0.1`]);
+  assertEquals(taken(log), [`4 renew ${two} 10.0.0.2`, `5 renew ${one} 10.0.0.1`]);
   assertEquals(table.nextRenewalMs, 1_500);
 });
 
@@ -397,10 +399,9 @@ Deno.test("Table.renew() renews a number of those longest there, when it is aske
 
 Deno.test("Table.renew() keeps the revision, when a reply waits for the mapping", () => {
   const { table, log } = makeTable();
-  const view = viewOf(bytesOf("10.0.0.1"));
-  const slot = table.obtain(view, 0, 0);
+  obtain(table, "10.0.0.1", 0);
   table.renew(1, 1);
-  assertEquals([table.revision(slot), log.revision], [1, 2]);
+  assertEquals([table.holds(1), log.revision], [true, 2]);
 });
 
 Deno.test("Table.adopt() knows how long the kernel has had a pair, when it is told", () => {
@@ -414,10 +415,17 @@ Deno.test("Table.adopt() knows how long the kernel has had a pair, when it is to
   assertEquals(taken(log).map((line) => line.replace(/^\d+ /, "")), ["renew 192.0.2.1 10.0.0.1"]);
 });
 
-Deno.test("Table.obtain() evicts the mapping that was idle longest, when evictAfterMs is over", () => {
-  const { table, log } = makeTable("192.0.2.0/30", { evictAfterMs: 500 });
+/** A table that may evict what a client may not use any more after 400 ms. */
+function makeEvicting(ipv4 = "192.0.2.0/30") {
+  return makeTable(ipv4, { evictAfterMs: 400 });
+}
+
+Deno.test("Table evicts the mapping that was idle longest, when it is so by more than the margin", () => {
+  const { table, log } = makeEvicting();
   const [one = "", two] = ["10.0.0.1", "10.0.0.2"].map((real, i) => obtain(table, real, i));
-  table.noteTraffic([bytesOf(one)], 100);
+  noteTraffic(table, [one], 100);
+  // 400 ms that a client may use the answer, and a quarter more.
+  noteTraffic(table, [], 500);
   assertEquals(obtain(table, "10.0.0.3", 500), "full");
   assertEquals([log.takeAll().length, table.size], [2, 2]);
   assertEquals(obtain(table, "10.0.0.3", 501), two);
@@ -426,24 +434,75 @@ Deno.test("Table.obtain() evicts the mapping that was idle longest, when evictAf
     `delete ${two} 10.0.0.2 false`,
     `add ${two} 10.0.0.3 true`,
   ]);
+  noteTraffic(table, [], 599);
   assertEquals(obtain(table, "10.0.0.2", 599), "full");
   assertEquals(obtain(table, "10.0.0.2", 600), one);
   assertEquals([table.size, table.quarantined], [2, 0]);
 });
 
-Deno.test("Table.obtain() never evicts, when it may not or when a quarantine is over", () => {
+Deno.test("Table evicts nothing, when traffic was not read within the margin", () => {
+  const { table } = makeEvicting();
+  for (const real of ["10.0.0.1", "10.0.0.2"]) obtain(table, real, 0);
+  assertEquals(obtain(table, "10.0.0.3", 700), "full");
+  noteTraffic(table, [], 500);
+  assertEquals(obtain(table, "10.0.0.3", 601), "full");
+  noteTraffic(table, [], 650);
+  assertEquals(obtain(table, "10.0.0.3", 750).split(".").length, 4);
+});
+
+Deno.test("Table evicts nothing that carries traffic, when all other mappings do not suffice", () => {
+  const { table } = makeEvicting();
+  const fakes = ["10.0.0.1", "10.0.0.2"].map((real) => obtain(table, real, 0));
+  for (let nowMs = 300; nowMs < 5_000; nowMs += 300) {
+    noteTraffic(table, fakes, nowMs);
+    assertEquals(obtain(table, "10.0.0.3", nowMs), "full");
+  }
+  assertEquals(pairsOf(table).map((pair) => pair.split(" ")[1]), ["10.0.0.1", "10.0.0.2"]);
+});
+
+Deno.test("Table evicts none of a reply's own mappings, when it needs a fake for another", () => {
+  const { table, log } = makeEvicting();
+  for (const real of ["10.0.0.1", "10.0.0.2"]) obtain(table, real, 0);
+  log.takeAll();
+  noteTraffic(table, [], 900);
+  assertEquals(obtainAll(table, ["10.0.0.3", "10.0.0.1", "10.0.0.2"], 900), "full");
+  assertEquals([log.size, table.nextExpiryMs], [0, TTL_MS]);
+  const fakes = obtainAll(table, ["10.0.0.3", "10.0.0.1"], 900);
+  assertEquals(new Set(fakes).size, 2);
+  const lines = taken(log).map((line) => line.replace(/ \d+\.\S+/, ""));
+  assertEquals(lines, ["3 delete 10.0.0.2", "4 add 10.0.0.3"]);
+});
+
+Deno.test("Table never evicts, when it may not or when a quarantine is over", () => {
   const { table } = makeTable("192.0.2.0/30");
   for (const real of ["10.0.0.1", "10.0.0.2"]) obtain(table, real, 0);
+  noteTraffic(table, [], 1e9);
   assertEquals(obtain(table, "10.0.0.3", 1e9), "full");
-  const { table: evicting } = makeTable("192.0.2.0/30", { evictAfterMs: 1 });
+  const { table: evicting } = makeEvicting();
   const [one] = ["10.0.0.1", "10.0.0.2"].map((real) => obtain(evicting, real, 0));
   obtain(evicting, "10.0.0.2", 10);
   evicting.expire(TTL_MS);
+  noteTraffic(evicting, [], TTL_MS + QUARANTINE_MS);
   assertEquals(obtain(evicting, "10.0.0.3", TTL_MS + QUARANTINE_MS), one);
   assertEquals(pairsOf(evicting).length, 2);
 });
 
-Deno.test("Table.obtain() marks a fake as used before, when it had another real only", () => {
+Deno.test("Table.trafficDueMs asks for a reading in time, when a pool that may evict is nearly full", () => {
+  const { table } = makeEvicting("192.0.2.0/27");
+  // 24 of 30 are common, and 15 sixteenths of them are 22.5.
+  for (let n = 1; n <= 22; n++) obtain(table, `10.0.0.${n}`, 0);
+  assertEquals(table.trafficDueMs, Infinity);
+  obtain(table, "10.0.0.23", 0);
+  assertEquals(table.trafficDueMs, -Infinity);
+  noteTraffic(table, [], 10);
+  // Before the reading counts no more.
+  assertEquals(table.trafficDueMs, 60);
+  const { table: keeping } = makeTable("192.0.2.0/30");
+  for (const real of ["10.0.0.1", "10.0.0.2"]) obtain(keeping, real, 0);
+  assertEquals(keeping.trafficDueMs, Infinity);
+});
+
+Deno.test("Table marks a fake as used before, when it had another real only", () => {
   const { table, log } = makeTable("192.0.2.0/30");
   for (const real of ["10.0.0.1", "10.0.0.2"]) obtain(table, real, 0);
   table.expire(TTL_MS);
@@ -453,29 +512,18 @@ Deno.test("Table.obtain() marks a fake as used before, when it had another real 
   assertEquals(log.takeAll().map(({ kind, isReused }) => [kind, isReused]), [["add", true]]);
 });
 
-Deno.test("Table tells of each fill mark once, when it is crossed upwards", () => {
+Deno.test("Table tells that it fills up, when the common part does", () => {
   const told: number[] = [];
   const { table } = makeTable("192.0.2.0/27", { onFill: (percent) => told.push(percent) });
-  const of = (part: number) => {
-    // Of thirty fakes, each its own real, all with the same lifetime.
-    const nowMs = (table.nextExpiryMs === Infinity ? 0 : table.nextExpiryMs) + TTL_MS;
-    for (let n = 0; n < part; n++) obtain(table, `10.0.0.${n}`, nowMs);
-    table.expire(nowMs);
-    return told.splice(0);
-  };
-  assertEquals(of(23), []);
-  assertEquals(of(24), [80]);
-  assertEquals([of(28), of(24), of(23)], [[], [], []]);
-  // A little below is not gone: 76 %.
-  assertEquals(of(24), []);
-  assertEquals(of(29), [95]);
-  assertEquals(of(30), []);
-  // 73 %, and the whole way again at once: each mark as it is passed.
-  assertEquals(of(22), []);
-  assertEquals(of(30), [80, 95]);
-  // 86 %: below the upper mark, not below the lower one.
-  assertEquals(of(26), []);
-  assertEquals(of(29), [95]);
+  for (let n = 1; n <= 24; n++) {
+    obtain(table, `10.0.0.${n}`, n);
+    // 24 of 30 are common: 19.2 and 22.8.
+    assertEquals(told.join(), n < 20 ? "" : n < 23 ? "80" : "80,95");
+  }
+  // What is quarantined is in use.
+  table.expire(24 + TTL_MS);
+  obtain(table, "10.0.0.1", 24 + TTL_MS);
+  assertEquals(told.length, 2);
 });
 
 Deno.test("Table.difference() is empty, when the kernel has just what lives", () => {
@@ -547,122 +595,200 @@ Deno.test("Table.difference() names what is wrong and what is missing, when the 
   }
 });
 
-type Step =
-  | { readonly what: "look up"; readonly real: number }
-  | { readonly what: "wait"; readonly ms: number }
-  | { readonly what: "expire" }
-  | { readonly what: "adopt"; readonly fake: number; readonly real: number }
-  | { readonly what: "drop"; readonly fake: number; readonly back: number };
-
-/** Steps over more reals than there are fakes. */
-const STEP: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 6, arbitrary: fc.record({ what: fc.constant("look up" as const), real: fc.nat(20) }) },
-  { weight: 3, arbitrary: fc.record({ what: fc.constant("wait" as const), ms: fc.nat(600) }) },
-  { weight: 3, arbitrary: fc.constant({ what: "expire" as const }) },
-  {
-    weight: 1,
-    arbitrary: fc.record({
-      what: fc.constant("adopt" as const),
-      fake: fc.nat(16),
-      real: fc.nat(20),
-    }),
-  },
-  {
-    weight: 1,
-    arbitrary: fc.record({
-      what: fc.constant("drop" as const),
-      fake: fc.nat(16),
-      back: fc.nat(1),
-    }),
-  },
-);
-
-/** A table and its model, given the same steps. */
-class Pair {
-  readonly #nat;
-  readonly #table: Table;
-  readonly #model: NatModel;
-  readonly #realOf: (n: number) => string;
-  readonly #fakeOf: (n: number) => string;
-  #nowMs = 0;
-
-  constructor(family: Family) {
-    const ipv4 = "192.0.2.0/28";
-    this.#nat = makeNat({ ipv4, ipv6: "2001:2::/124", ttlMs: TTL_MS, quarantineMs: QUARANTINE_MS });
-    this.#table = this.#nat.tables[family];
-    this.#fakeOf = (n) =>
-      family === 4 ? `192.0.2.${n}` : addressToText(bytesOf(`2001:2::${n.toString(16)}`));
-    this.#realOf = (n) => family === 4 ? `10.0.0.${n}` : `2001:db8::${(n + 1).toString(16)}`;
-    const [first, count] = [1, family === 4 ? 14 : 15];
-    const usable = new Set(Array.from({ length: count }, (_, i) => this.#fakeOf(first + i)));
-    this.#model = new NatModel({ usable, ttlMs: TTL_MS, quarantineMs: QUARANTINE_MS });
-  }
-
-  step(step: Step): void {
-    const [table, model, nowMs] = [this.#table, this.#model, this.#nowMs];
-    switch (step.what) {
-      case "look up": {
-        const real = this.#realOf(step.real);
-        const fake = obtain(table, real, nowMs);
-        model.obtain(real, nowMs, fake, this.#nat.log.revision);
-        break;
-      }
-      case "wait":
-        this.#nowMs += step.ms;
-        break;
-      case "expire":
-        assertEquals(table.expire(nowMs), model.expire(nowMs));
-        break;
-      case "adopt": {
-        const [fake, real] = [this.#fakeOf(step.fake), this.#realOf(step.real)];
-        const isAdopted = adopt(table, fake, real, nowMs);
-        const revision = activePairs(table).at(-1)?.revision ?? 0;
-        assertEquals(isAdopted, model.adopt(fake, real, nowMs, revision));
-        break;
-      }
-      case "drop": {
-        const fake = this.#fakeOf(step.fake);
-        const active = [...model.active.values()].find((active) => active.fake === fake);
-        const revision = (active?.revision ?? 0) - step.back;
-        assertEquals(table.drop(revision), model.drop(revision));
-      }
-    }
-    this.#compare();
-  }
-
-  #compare(): void {
-    const [table, model] = [this.#table, this.#model];
-    const active = [...model.active];
-    assertEquals([table.size, table.quarantined], [active.length, model.quarantined.size]);
-    assertEquals(table.nextExpiryMs, active[0]?.[1].endsAtMs ?? Infinity);
-    // As one text, since this runs after each of many steps.
-    assertEquals(
-      Array.from(activePairs(table), (pair) => `${pair.revision} ${pairText(pair)}`).join(),
-      active.map(([real, { fake, revision }]) => `${revision} ${fake} ${real}`).join(),
-    );
-    assertEquals(
-      this.#nat.log.takeAll().map((change) => `${change.kind} ${pairText(change)}`).join(),
-      model.takeChanges().join(),
-    );
-  }
-}
-
 function pairText({ fake, real }: { fake: Uint8Array; real: Uint8Array }): string {
   return `${addressToText(fake)} ${addressToText(real)}`;
 }
 
-for (const family of [4, 6] as const) {
-  Deno.test(`Table does what the model does over IPv${family}, when steps are random`, () => {
-    holds(
-      `Table IPv${family}`,
-      fc.property(fc.array(STEP, { maxLength: 120, size: "max" }), (steps) => {
-        const pair = new Pair(family);
-        for (const step of steps) pair.step(step);
-      }),
-      200,
-    );
-  });
+const [ONE, TWO, THREE, FOUR] = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"] as const;
+
+/** The changes since the last time, each with whether the fake had another real before. */
+function reusedIn(log: ChangeLog): string[] {
+  return log.takeAll().map(({ kind, real, isReused }) =>
+    `${kind} ${addressToText(real)} ${isReused}`
+  );
 }
+
+Deno.test("Table maps all addresses of an answer or none, when the pool has too few fakes", () => {
+  const { table, log } = makeTable("192.0.2.0/30");
+  const fake = obtain(table, ONE, 0);
+  log.takeAll();
+  assertEquals(obtainAll(table, [TWO, ONE, THREE], 500), "full");
+  assertEquals([log.size, table.size, table.nextExpiryMs], [0, 1, TTL_MS]);
+  // The same address twice needs one fake.
+  const fakes = obtainAll(table, [TWO, ONE, TWO], 500);
+  assertEquals([fakes[0], fakes[1]], [fakes[2], fake]);
+  assertEquals([log.size, table.size, table.nextExpiryMs], [1, 2, 500 + TTL_MS]);
+});
+
+Deno.test("Table gives an answer its own quarantined fakes, when it needs others as well", () => {
+  const { table } = makeTable("192.0.2.0/30");
+  const [one, two] = [obtain(table, ONE, 0), obtain(table, TWO, 0)];
+  table.expire(TTL_MS);
+  const nowMs = TTL_MS + QUARANTINE_MS;
+  // The one that would be reused next is in the same answer, behind what is new.
+  assertEquals(obtainAll(table, [THREE, ONE], nowMs), [two, one]);
+});
+
+Deno.test("Table reuses a clean fake, when an older one has connections", () => {
+  const { table, log } = makeTable("192.0.2.0/30");
+  const [one = "", two] = [obtain(table, ONE, 0), obtain(table, TWO, 1)];
+  table.expire(1 + TTL_MS);
+  table.noteConnections([{ fake: bytesOf(one) }], log.revision);
+  log.takeAll();
+  const nowMs = 1 + TTL_MS + QUARANTINE_MS;
+  assertEquals(obtain(table, THREE, nowMs), two);
+  assertEquals(obtain(table, FOUR, nowMs), one);
+  assertEquals(reusedIn(log), ["add 10.0.0.3 false", "add 10.0.0.4 true"]);
+});
+
+Deno.test("Table takes no fake for clean, when the kernel had not lost its mapping at the listing", () => {
+  const { table, log } = makeTable("192.0.2.0/30");
+  for (const real of [ONE, TWO]) obtain(table, real, 0);
+  const before = log.revision;
+  table.expire(TTL_MS);
+  table.noteConnections([], before);
+  log.takeAll();
+  obtain(table, THREE, TTL_MS + QUARANTINE_MS);
+  table.noteConnections([], log.revision);
+  obtain(table, FOUR, TTL_MS + QUARANTINE_MS);
+  assertEquals(reusedIn(log), ["add 10.0.0.3 true", "add 10.0.0.4 false"]);
+});
+
+Deno.test("Table quarantines a fake again, when the kernel refused its reuse", () => {
+  const { table, log } = makeTable("192.0.2.0/30");
+  const [one] = [ONE, TWO].map((real) => obtain(table, real, 0));
+  table.expire(TTL_MS);
+  const nowMs = TTL_MS + QUARANTINE_MS;
+  log.takeAll();
+  assertEquals(obtain(table, THREE, nowMs), one);
+  assert(table.drop(log.revision));
+  assertEquals([table.size, table.quarantined], [0, 2]);
+  // It is the new one's by now, and not to be had by others before the quarantine is over.
+  obtain(table, FOUR, nowMs);
+  assertEquals(obtain(table, ONE, nowMs + QUARANTINE_MS - 1), "full");
+  assertEquals(obtain(table, THREE, nowMs + QUARANTINE_MS - 1), one);
+  assertEquals(reusedIn(log), ["add 10.0.0.3 true", "add 10.0.0.4 true", "add 10.0.0.3 false"]);
+});
+
+Deno.test("Table.noteTraffic() counts what is newer than the last use, when packets are some time ago", () => {
+  const { table } = makeTable("192.0.2.0/29", { ttlMs: 100_000 });
+  const fake = obtain(table, ONE, 10_000);
+  // Ages are rounded up, and the last packet was at 8 s or before.
+  noteTraffic(table, [fake], 20_000, 12);
+  assertEquals(table.nextExpiryMs, 110_000);
+  noteTraffic(table, [fake], 20_000, 10);
+  assertEquals(table.nextExpiryMs, 120_000);
+  noteTraffic(table, [fake], 30_000, 11);
+  assertEquals(table.nextExpiryMs, 120_000);
+});
+
+Deno.test("Table.adoptQuarantined() keeps a fake for its real, when only conntrack knows them", () => {
+  const { table, log } = makeTable("192.0.2.0/30");
+  const pair = (fake: string, real: string) => ({ fake: bytesOf(fake), real: bytesOf(real) });
+  assert(table.adoptQuarantined(pair("192.0.2.1", ONE), 0));
+  assert(!table.adoptQuarantined(pair("192.0.2.1", TWO), 0), "the fake is another's");
+  assert(!table.adoptQuarantined(pair("192.0.2.2", ONE), 0), "the real has another");
+  assert(!table.adoptQuarantined(pair("192.0.2.3", TWO), 0), "never given");
+  assertEquals([table.size, table.quarantined, log.size], [0, 1, 0]);
+  assertEquals(obtainAll(table, [TWO, THREE], 10), "full");
+  assertEquals(obtain(table, TWO, 10), "192.0.2.2");
+  assertEquals(obtain(table, THREE, QUARANTINE_MS), "192.0.2.1");
+  assertEquals(reusedIn(log), ["add 10.0.0.2 false", "add 10.0.0.3 true"]);
+});
+
+Deno.test("Table.adoptQuarantined() lets the real have its fake, when it is asked for again", () => {
+  const { table, log } = makeTable("192.0.2.0/30");
+  assert(table.adoptQuarantined({ fake: bytesOf("192.0.2.1"), real: bytesOf(ONE) }, 0));
+  assertEquals(obtain(table, ONE, 10), "192.0.2.1");
+  assertEquals(reusedIn(log), ["add 10.0.0.1 false"]);
+});
+
+Deno.test("Table keeps adopted mappings active, when an earlier run has promised more than this one", () => {
+  const { table, log } = makeTable("192.0.2.0/29", { evictAfterMs: 400 });
+  table.startOver(5_000);
+  for (const n of [1, 2, 3]) assert(adopt(table, `192.0.2.${n}`, `10.0.0.${n}`, 100));
+  const own = obtain(table, FOUR, 100);
+  assertEquals(table.nextExpiryMs, 100 + TTL_MS);
+  obtain(table, TWO, 2_000);
+  noteTraffic(table, ["192.0.2.3"], 4_500);
+  assertEquals([table.expire(4_999), table.size], [1, 3]);
+  assertEquals(log.takeAll().at(-1)?.fake, bytesOf(own));
+  // The first was not used; the second is over too, but for the promise; the third was used lately.
+  assertEquals([table.nextExpiryMs, table.expire(5_000)], [5_000, 2]);
+  assertEquals([table.nextExpiryMs, table.expire(5_500)], [5_500, 1]);
+});
+
+Deno.test("Table evicts nothing that an earlier run has promised, when it is idle for long", () => {
+  const { table } = makeEvicting();
+  table.startOver(5_000);
+  for (const n of [1, 2]) assert(adopt(table, `192.0.2.${n}`, `10.0.0.${n}`, 0));
+  obtain(table, ONE, 3_400);
+  for (const nowMs of [900, 3_901, 4_200]) {
+    noteTraffic(table, [], nowMs);
+    assertEquals(obtain(table, THREE, nowMs), "full", `${nowMs}`);
+  }
+});
+
+Deno.test("Table.startOver() shortens no lifetime, when the promise of an earlier run ends before", () => {
+  const { table } = makeTable();
+  table.startOver(TTL_MS - 1);
+  assert(adopt(table, "192.0.2.1", ONE, 0));
+  assertEquals([table.nextExpiryMs, table.expire(TTL_MS - 1)], [TTL_MS, 0]);
+});
+
+Deno.test("Table.startOver() forgets what is active, when the kernel's own is to be adopted", () => {
+  const { table, log } = makeTable("192.0.2.0/30");
+  const fakes = [ONE, TWO].map((real) => obtain(table, real, 0));
+  log.takeAll();
+  table.startOver();
+  assertEquals([table.isEmpty, log.size, table.holds(1)], [true, 0, false]);
+  assert(adopt(table, fakes[0]!, TWO));
+  assertEquals([obtain(table, ONE, 0), obtain(table, THREE, 0)], [fakes[1], "full"]);
+});
+
+/** Twelve of the fourteen fakes of a /28 are common, and two are kept. */
+const [HOG, OTHER] = [{ name: "hog.test", client: "h" }, { name: "a.test", client: "c" }];
+
+Deno.test("Table keeps fakes for other names and clients, when one wants all", () => {
+  const { table, log } = makeTable("192.0.2.0/28");
+  for (let n = 0; n < 12; n++) assert(obtain(table, `10.1.0.${n}`, 0, HOG).startsWith("192"));
+  assertEquals(obtain(table, "10.1.0.99", 0, HOG), "share");
+  log.takeAll();
+  // Two are one too many for one name and client, and none is taken.
+  assertEquals(obtainAll(table, ["10.2.0.1", "10.2.0.2"], 0, OTHER), "share");
+  assertEquals([log.size, table.size], [0, 12]);
+  const fake = obtain(table, "10.2.0.1", 0, OTHER);
+  const another = obtain(table, "10.2.0.2", 0, { name: OTHER.name, client: "d" });
+  assertEquals([fake, another].map((text) => text.split(".").length), [4, 4]);
+  assertEquals(obtain(table, "10.2.0.3", 0, { name: "b.test", client: "e" }), "full");
+  // What is known is anybody's.
+  assertEquals(obtain(table, "10.2.0.1", 0, HOG), fake);
+});
+
+Deno.test("Table gives the hog's fakes to others, when their quarantine is over", () => {
+  const { table } = makeTable("192.0.2.0/28");
+  const all = Array.from({ length: 12 }, (_, n) => `10.1.0.${n}`);
+  for (const real of all) obtain(table, real, 0, HOG);
+  table.expire(TTL_MS);
+  assertEquals(obtain(table, "10.1.0.99", TTL_MS, HOG), "share");
+  const overMs = TTL_MS + QUARANTINE_MS;
+  assertEquals(obtainAll(table, all.map((_, n) => `10.2.0.${n}`), overMs, OTHER).length, 12);
+  assertEquals([table.size, obtain(table, "10.2.0.99", overMs, OTHER)], [12, "share"]);
+});
+
+Deno.test("Table.reactivate() leaves a fake, when packets come for more than the common part has", () => {
+  const { table } = makeTable("192.0.2.0/28");
+  const fakes = Array.from({ length: 14 }, (_, n) => {
+    const holder = { name: `${n}.test`, client: `${n}` };
+    return obtain(table, `10.1.0.${n}`, 0, holder);
+  });
+  table.expire(TTL_MS);
+  table.expire(TTL_MS + QUARANTINE_MS);
+  const found = fakes.map((fake) => table.reactivate(bytesOf(fake), TTL_MS + QUARANTINE_MS));
+  assertEquals(found.filter((what) => what === "reactivated").length, 12);
+  assertEquals([table.size, table.quarantined], [12, 2]);
+  assertEquals(obtain(table, "10.2.0.1", TTL_MS + QUARANTINE_MS, OTHER).split(".").length, 4);
+});
 
 Deno.test("Table keeps its promise to many reals, when they come, go and come again", () => {
   const { tables: { 4: table }, log } = makeNat({ ttlMs: TTL_MS, quarantineMs: QUARANTINE_MS });

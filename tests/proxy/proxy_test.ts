@@ -17,7 +17,7 @@ import {
 import type { Barrier } from "../../lib/kernel/barrier.ts";
 import { defined } from "../support/defined.ts";
 import { bytesOf, viewOf } from "../support/hex.ts";
-import { type NatOptions, obtain } from "../support/nat.ts";
+import { type NatOptions, obtain, realAddress } from "../support/nat.ts";
 import {
   a,
   aaaa,
@@ -337,6 +337,29 @@ Deno.test("DnsProxy.onReply() answers SERVFAIL, when the pool is full", () => {
   proxy.answer({ answers: [a(NAME, "10.0.0.3")] });
   assertEquals(proxy.takeReplies(), [message({ id: 0xbeef, flags: SERVFAIL_FLAGS })]);
   assertEquals(proxy.failures, ["the pool of fake addresses is full"]);
+});
+
+Deno.test("DnsProxy.onReply() answers SERVFAIL, when a reply has too many addresses", () => {
+  const proxy = new Dotp();
+  proxy.query(query({ id: 0xbeef }));
+  const answers = Array.from({ length: 129 }, (_, n) => a(NAME, realAddress(n)));
+  proxy.answer({ answers });
+  assertEquals(proxy.takeReplies(), [message({ id: 0xbeef, flags: SERVFAIL_FLAGS })]);
+  assertEquals(proxy.failures, ["the reply about a configured name has too many addresses"]);
+  assertEquals(proxy.rewriting.nat.log.size, 0);
+});
+
+Deno.test("DnsProxy.onReply() answers SERVFAIL to one client and not to another, when the first wants all", () => {
+  const proxy = new Dotp({ ipv4: "203.0.113.0/28" });
+  const ask = (client: string, n: number) => {
+    proxy.query(query({ id: 0xbeef }), client);
+    proxy.answer({ answers: [a(NAME, realAddress(n))] });
+    for (const { done } of proxy.barrier.waiting.splice(0)) done(true);
+    return proxy.takeReplies().map((reply) => reply[3]! & 0xf).join();
+  };
+  for (let n = 0; n < 12; n++) assertEquals(ask("hog", n), "0");
+  assertEquals([ask("hog", 12), ask("other", 13)], ["2", "0"]);
+  assertEquals(proxy.failures, ["the fake addresses left are kept for other names and clients"]);
 });
 
 Deno.test("DnsProxy.onReply() goes on waiting, when a reply about a configured name is cut short", () => {

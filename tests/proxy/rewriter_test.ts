@@ -8,7 +8,8 @@ import { NAME_LENGTH_MAX } from "../../lib/dns/constants.ts";
 import { STEPS_PER_MESSAGE_MAX } from "../../lib/dns/name.ts";
 import { CHAIN_COMPARISONS_MAX } from "../../lib/proxy/rewriter.ts";
 import { hex, readFixture } from "../support/hex.ts";
-import { adopt, bytesOf, obtain } from "../support/nat.ts";
+import { ADDRESSES_PER_REPLY_MAX } from "../../lib/nat/reply_addresses.ts";
+import { adopt, bytesOf, obtain, realAddress } from "../support/nat.ts";
 import {
   a,
   aaaa,
@@ -42,7 +43,7 @@ function assertRewrites(from: MessageSpec, to: MessageSpec | "same", what?: stri
 /** Asserts that nothing of a reply is changed, and why. */
 function assertRefuses(
   bytes: Uint8Array,
-  why: "malformed" | "passed" | "full",
+  why: "malformed" | "passed",
   what?: string,
 ): void {
   const result = makeRewriting().rewrite(bytes);
@@ -418,6 +419,99 @@ Deno.test("Rewriter.rewrite() is full and changes nothing, when the pool lacks o
     const bytes = message({ flags: REPLY_FLAGS | AD, answers });
     assertEquals(rewrite(bytes), { outcome: "full", bytes });
   }
+});
+
+Deno.test("Rewriter.rewrite() takes no fake, when something else in the reply is damaged", () => {
+  const damaged = https(NAME, [[4, hex("c0 00 02")]]);
+  const { rewrite, nat } = makeRewriting();
+  const [size, expiryMs] = [nat.mappings.size, nat.mappings.nextExpiryMs];
+  for (const answers of [[a(NAME, "203.0.113.1"), damaged], [damaged, a(NAME, "203.0.113.1")]]) {
+    const bytes = message({ answers });
+    assertEquals(rewrite(bytes), { outcome: "malformed", bytes });
+    assertEquals([nat.log.size, nat.mappings.size, nat.mappings.nextExpiryMs], [0, size, expiryMs]);
+  }
+});
+
+Deno.test("Rewriter.rewrite() maps up to ADDRESSES_PER_REPLY_MAX, and none where there are more", () => {
+  const reals = (count: number) => Array.from({ length: count }, (_, n) => realAddress(n));
+  const hints = (count: number) => concat(...reals(count).map(bytesOf));
+  for (
+    const of of [
+      (count: number) => reals(count).map((real) => a(NAME, real)),
+      (count: number) => [https(NAME, [[4, hints(count)]])],
+      // The same ones again count again: it is the work that is bounded, too.
+      (count: number) => [
+        ...reals(count - 64).map((real) => a(NAME, real)),
+        https(NAME, [[4, hints(64)]]),
+      ],
+    ]
+  ) {
+    const { rewrite, nat } = makeRewriting();
+    const bytes = message({ answers: of(ADDRESSES_PER_REPLY_MAX + 1) });
+    assertEquals(rewrite(bytes), { outcome: "oversized", bytes });
+    assertEquals(nat.log.size, 0);
+    assertEquals(rewrite(message({ answers: of(ADDRESSES_PER_REPLY_MAX) })).outcome, "rewritten");
+  }
+});
+
+Deno.test("Rewriter.rewrite() counts no address that stays as it is, when there are very many", () => {
+  const own = Array.from({ length: 4 * ADDRESSES_PER_REPLY_MAX }, () => bytesOf("198.18.0.1"));
+  assertRewrites(
+    { answers: [https(NAME, [[4, concat(...own)]]), a(NAME, "192.0.2.1")] },
+    { answers: [https(NAME, [[4, concat(...own)]]), a(NAME, "198.18.0.1", TTL_MAX)] },
+  );
+});
+
+/** The fakes of a pool are asked for one by one, until a reply is refused; how many were given. */
+function exhaust(
+  { rewrite }: Pick<ReturnType<typeof makeRewriting>, "rewrite">,
+  name: string,
+  client: string,
+  first: number,
+): number {
+  for (let n = 0;; n++) {
+    const question = { name };
+    const answers = [a(name, realAddress(first + n), 300)];
+    const { outcome } = rewrite(message({ question, answers }), client);
+    if (outcome !== "rewritten") {
+      assertEquals(outcome, "share", name);
+      return n;
+    }
+  }
+}
+
+Deno.test("Rewriter.rewrite() keeps fakes for other names and clients, when one wants all", () => {
+  const ipv4 = "203.0.113.0/24";
+  const domains = ["example.com", "example.org"];
+  for (
+    const [what, name, client] of [
+      ["another name", "www.example.org", "192.0.2.1"],
+      ["another client", "www.example.com", "192.0.2.2"],
+      ["both", "www.example.org", "192.0.2.2"],
+    ] as const
+  ) {
+    const rewriting = makeRewriting({ ipv4, domains });
+    assertEquals(exhaust(rewriting, "www.example.com", "192.0.2.1", 0), 192);
+    // All names below a configured one are one, in whatever case.
+    assertEquals(exhaust(rewriting, "other.EXAMPLE.com", "192.0.2.1", 1_000), 0, what);
+    assert(exhaust(rewriting, name, client, 2_000) >= 16, what);
+  }
+});
+
+Deno.test("Rewriter.rewrite() counts for the name in the question, when records have others", () => {
+  const domains = ["example.com", "example.org"];
+  const rewriting = makeRewriting({ ipv4: "203.0.113.0/24", domains });
+  assertEquals(exhaust(rewriting, "www.example.org", "192.0.2.1", 0), 192);
+  // A hostile zone cannot have others pay: the question was about it.
+  const reply = (question: string, owner: string, n: number) => {
+    const answers = [cname(question, owner), a(owner, realAddress(n))];
+    return rewriting.rewrite(message({ question: { name: question }, answers }), "192.0.2.1");
+  };
+  assertEquals(reply("www.example.org", "www.example.com", 1_000).outcome, "share");
+  assertEquals(reply("www.example.com", "www.example.org", 1_000).outcome, "rewritten");
+  // One that is not about a configured name counts for the first record's.
+  assertEquals(reply("other.test", "www.example.org", 1_001).outcome, "share");
+  assertEquals(reply("other.test", "www.example.com", 1_001).outcome, "rewritten");
 });
 
 Deno.test("Rewriter.rewrite() rewrites IPv6, when only the IPv4 pool is full", () => {

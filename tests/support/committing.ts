@@ -4,11 +4,13 @@ import type { Barrier } from "../../lib/kernel/barrier.ts";
 import { Committer } from "../../lib/kernel/committer.ts";
 import type { KernelEvent } from "../../lib/kernel/kernel.ts";
 import { FakeNft } from "./fake_nft.ts";
-import { viewOf } from "./hex.ts";
-import { activePairs, bytesOf, makeNat, type Nat, type NatOptions } from "./nat.ts";
+import { activePairs, addressesOf, makeNat, type Nat, type NatOptions } from "./nat.ts";
 
 /** Turns of the event loop after which nothing moves that waits for nobody. */
 const TURNS = 200;
+
+/** Whom a question comes from that says nothing else. */
+const HOLDER = { name: "example.com", client: "192.0.2.99" };
 
 /** What mappings and committer are made with. */
 export interface CommittingOptions extends NatOptions {
@@ -73,19 +75,20 @@ export class Committing {
   /** Asks for a real as a rewritten reply does, and waits like one; undefined where the pool is full. */
   ask(real: string): Asked | undefined {
     const family = real.includes(":") ? 6 : 4;
-    const table = this.nat.tables[family];
-    const view = viewOf(bytesOf(real));
-    const slot = table.obtain(view, 0, this.nowMs);
-    if (slot < 0) return undefined;
-    table.writeFake(slot, view, 0);
-    const fake = addressToText(new Uint8Array(view.buffer));
-    const asked: Asked = { family, real, fake, revision: table.revision(slot) };
+    const addresses = addressesOf([real]);
+    const { mappings } = this.nat;
+    const isKnown = mappings.renewAll(addresses, this.nowMs);
+    if (!isKnown && mappings.mapAll(addresses, HOLDER, this.nowMs) !== undefined) return undefined;
+    const revision = mappings.lease(addresses, 0);
+    mappings.writeFakes(addresses);
+    const fake = addressToText(new Uint8Array(addresses.view.buffer));
+    const asked: Asked = { family, real, fake, revision };
     const done = (isCommitted: boolean) => {
       if (asked.answer !== undefined) throw new Error("a reply was answered twice");
       asked.answer = isCommitted;
       asked.answeredMs = this.nowMs;
       // As a reply does it that was held: the client counts from now on.
-      if (isCommitted) table.prolong(asked.revision, this.nowMs);
+      if (isCommitted) mappings.prolong(asked.revision, this.nowMs);
       asked.wasTrue = this.nft.kernel.holds(family, fake, real);
     };
     if (this.barrier.isCommitted(asked.revision)) done(true);

@@ -1,10 +1,13 @@
 /** NAT tables for tests, spoken to in text. */
+import { assert } from "@std/assert";
 import { addressToText, type Family, parseAddress, parsePrefix } from "../../lib/address.ts";
 import { type Change, ChangeLog } from "../../lib/nat/changes.ts";
 import { Pool, wordsOf } from "../../lib/nat/pool.ts";
 import { KEY_LENGTH } from "../../lib/util/siphash.ts";
 import { Mappings } from "../../lib/nat/mappings.ts";
-import { FULL, Table } from "../../lib/nat/table.ts";
+import { ReplyAddresses } from "../../lib/nat/reply_addresses.ts";
+import type { Holder } from "../../lib/nat/shares.ts";
+import { type Refusal, Table } from "../../lib/nat/table.ts";
 import { viewOf } from "./hex.ts";
 
 /** A key for tests that ask for no other. */
@@ -49,13 +52,49 @@ export function makeNat(options: NatOptions = {}): Nat {
   return { log, tables, mappings: new Mappings(tables[4], tables[6]) };
 }
 
-/** Asks for a real address as an answer does; its fake, or "full". */
-export function obtain(table: Table, real: string, nowMs: number): string {
-  const view = viewOf(bytesOf(real));
-  const slot = table.obtain(view, 0, nowMs);
-  if (slot === FULL) return "full";
-  table.writeFake(slot, view, 0);
-  return addressToText(new Uint8Array(view.buffer));
+/** Asks for a real address as an answer does; its fake, or why there is none. */
+export function obtain(table: Table, real: string, nowMs: number, holder?: Holder): string {
+  const obtained = obtainAll(table, [real], nowMs, holder);
+  return typeof obtained === "string" ? obtained : obtained[0]!;
+}
+
+/** Asks for all real addresses of one answer; their fakes, or why there are none. */
+export function obtainAll(
+  table: Table,
+  reals: readonly string[],
+  nowMs: number,
+  holder?: Holder,
+): Refusal | string[] {
+  const addresses = addressesOf(reals);
+  if (table.find(addresses)) table.answer(addresses, nowMs);
+  else {
+    const refusal = table.plan(addresses, holder, nowMs);
+    if (refusal !== undefined) return refusal;
+    table.carryOut(addresses, holder, nowMs);
+  }
+  const { view, offsets, slots } = addresses;
+  return reals.map((real, n) => {
+    table.writeFake(slots[n]!, view, offsets[n]!);
+    return addressToText(new Uint8Array(view.buffer, offsets[n]!, bytesOf(real).length));
+  });
+}
+
+/** Addresses in a message that holds nothing else. */
+export function addressesOf(reals: readonly string[]): ReplyAddresses {
+  const addresses = new ReplyAddresses();
+  const bytes = reals.map(bytesOf);
+  addresses.reset(viewOf(Uint8Array.from(bytes.flatMap((octets) => [...octets]))));
+  let offset = 0;
+  for (const { length } of bytes) {
+    assert(addresses.add(offset, length === 4 ? 4 : 6));
+    offset += length;
+  }
+  return addresses;
+}
+
+/** Notes that packets were seen for these fakes, and for no others, `ageS` before now. */
+export function noteTraffic(table: Table, fakes: readonly string[], nowMs: number, ageS = 0): void {
+  table.noteTraffic(Object.assign(fakes.map(bytesOf), { ageS: () => ageS }), nowMs, nowMs);
 }
 
 /** Takes a pair over as if the kernel had it. */

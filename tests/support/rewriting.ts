@@ -27,7 +27,7 @@ export interface Rewriting {
   readonly policy: ActivePolicy;
   readonly nat: Nat;
   /** Rewrites a copy; what became of it, and its octets. */
-  rewrite(bytes: Uint8Array): { outcome: Outcome; bytes: Uint8Array };
+  rewrite(bytes: Uint8Array, client?: string): { outcome: Outcome; bytes: Uint8Array };
 }
 
 /** Makes one. */
@@ -41,10 +41,10 @@ export function makeRewriting(
   const policy = new ActivePolicy({ domains: setOf(...domains) });
   const rewriter = new Rewriter(policy, nat.mappings, TTL_MAX);
   const reply = new Message();
-  const rewrite = (bytes: Uint8Array) => {
+  const rewrite = (bytes: Uint8Array, client = "192.0.2.99") => {
     const view = viewOf(bytes);
     const whole = reply.index(view, bytes.length);
-    return { outcome: rewriter.rewrite(reply, whole, 0), bytes: bytesOf(view) };
+    return { outcome: rewriter.rewrite(reply, whole, client, 0), bytes: bytesOf(view) };
   };
   return { rewriter, policy, nat, rewrite };
 }
