@@ -72,7 +72,15 @@ async function run(config: Config): Promise<number> {
   const stopped = Promise.withResolvers<void>();
   Deno.addSignalListener("SIGINT", stopped.resolve);
   Deno.addSignalListener("SIGTERM", stopped.resolve);
+  let hasChanged = false;
+  let onHangup = (): void => {
+    hasChanged = true;
+  };
+  Deno.addSignalListener("SIGHUP", () => onHangup());
   const server = await serve(config);
+  onHangup = () => void server.reload();
+  // What was read at the start may be old by now.
+  if (hasChanged) onHangup();
   if (isChild) detach(config);
   void tellSystemd();
   const looking = new AbortController();

@@ -3,8 +3,8 @@
  * are made from. A test compares it with the programs that `lib/io/` starts.
  *
  * dotp may listen and send, run the programs that `lib/check/programs.ts` names, read the variables
- * in which systemd says where it waits and that it keeps the log, and write a pid file where such files live. It may read no
- * file by itself, and nobody is asked.
+ * in which systemd says where it waits and that it keeps the log, read domain files where
+ * configuration is, and write a pid file where such files are. Nobody is asked.
  */
 import { PROGRAMS } from "../lib/check/programs.ts";
 
@@ -23,6 +23,9 @@ export const ITSELF_COMPILED = "/proc/self/exe";
 /** Where `--pid-file` may point: the file itself, or anything below the directory. */
 export const PID_FILES: readonly string[] = ["/run/dotp.pid", "/run/dotp"];
 
+/** Where `--domain-file` may point: anything below the directory. */
+export const DOMAIN_FILES: readonly string[] = ["/etc/dotp"];
+
 /** Flags of `deno run` and `deno compile` that say what dotp may do and what it needs. */
 export function permissionFlags(itself: readonly string[]): string[] {
   return [
@@ -31,6 +34,7 @@ export function permissionFlags(itself: readonly string[]): string[] {
     "--allow-net",
     `--allow-run=${[...PROGRAMS.map(({ name }) => name), ...itself].join(",")}`,
     "--allow-env=NOTIFY_SOCKET,JOURNAL_STREAM",
+    `--allow-read=${DOMAIN_FILES.join(",")}`,
     `--allow-write=${PID_FILES.join(",")}`,
   ];
 }

@@ -16,6 +16,7 @@ import {
   overlaps,
   type Prefix,
 } from "./address.ts";
+import type { DomainRule } from "./policy/domain_set.ts";
 
 /** Levels that `--log-level` takes, most talkative first. */
 export const LOG_LEVELS = ["debug", "info", "warning", "error"] as const;
@@ -58,8 +59,12 @@ export interface Config {
   readonly upstream: Endpoint;
   /** The prefixes that fakes are taken from, no host bits set. */
   readonly prefixes: Readonly<Record<Family, Prefix>>;
-  /** Configured names in wire format. */
-  readonly domains: readonly Uint8Array[];
+  /** Rules about names, from the command line. */
+  readonly domains: readonly DomainRule[];
+  /** Absolute paths of files with more of them. */
+  readonly domainFiles: readonly string[];
+  /** Whether a file with a line that is no rule is refused as a whole. */
+  readonly domainFileStrict: boolean;
   /** How long a mapping lives from its last look-up, seconds. */
   readonly natTtl: number;
   /** How long traffic may keep a mapping from its last look-up, seconds; 0 for no limit. */
@@ -90,7 +95,7 @@ export class UsageError extends Error {
  * @throws {UsageError}
  */
 export function checkTogether(config: Config): void {
-  const { listen, upstream, prefixes, rulesFile, pidFile, daemonize } = config;
+  const { listen, upstream, prefixes, domainFiles, rulesFile, pidFile, daemonize } = config;
   const upstreamText = addressToText(upstream.host.bytes);
   if (isUnspecified(upstream.host)) {
     throw new UsageError(`--upstream-host ${upstreamText}: it must be the address of one server`);
@@ -111,7 +116,14 @@ export function checkTogether(config: Config): void {
   if (pidFile !== undefined && !daemonize) {
     throw new UsageError("--pid-file goes with --daemonize: give both or none");
   }
-  for (const [name, path] of [["rules-file", rulesFile], ["pid-file", pidFile]] as const) {
+  if (config.domainFileStrict && domainFiles.length === 0) {
+    throw new UsageError("--domain-file-strict goes with --domain-file: give both or none");
+  }
+  const paths = [
+    ...domainFiles.map((path) => ["domain-file", path] as const),
+    ...[["rules-file", rulesFile], ["pid-file", pidFile]] as const,
+  ];
+  for (const [name, path] of paths) {
     if (path === undefined || path.startsWith("/")) continue;
     throw new UsageError(`--${name} ${quote(path)}: give an absolute path`);
   }

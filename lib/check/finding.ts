@@ -19,6 +19,7 @@ export type Subject =
   | "nft"
   | "table"
   | "rules"
+  | "domains"
   | "forwarding"
   | "rp_filter"
   | "overlap"
@@ -28,7 +29,7 @@ export type Subject =
   | "upstream";
 
 /** What `dotp check` can be asked to look at by itself, in the order in which it is told. */
-export const TOPICS = ["nft", "prefixes", "forwarding", "port", "upstream"] as const;
+export const TOPICS = ["nft", "domains", "prefixes", "forwarding", "port", "upstream"] as const;
 /** A topic of `TOPICS`. */
 export type Topic = typeof TOPICS[number];
 
@@ -38,6 +39,7 @@ const TOPIC_OF: Readonly<Record<Subject, Topic | undefined>> = {
   nft: "nft",
   table: "nft",
   rules: "nft",
+  domains: "domains",
   prefix: "prefixes",
   overlap: "prefixes",
   forwarding: "forwarding",

@@ -89,8 +89,8 @@ export function sameSocket({ listen: a }: Config, { listen: b }: Config): boolea
 
 /** Whether two do the same, however they log and whether they went to the background. */
 function sameJob(a: Config, b: Config): boolean {
-  const job = ({ listen, upstream, prefixes, domains, natTtl, table }: Config) => {
-    return JSON.stringify([listen, upstream, prefixes, domains, natTtl, table]);
+  const job = ({ listen, upstream, prefixes, domains, domainFiles, natTtl, table }: Config) => {
+    return JSON.stringify([listen, upstream, prefixes, domains, domainFiles, natTtl, table]);
   };
   return job(a) === job(b);
 }

@@ -22,6 +22,7 @@ import {
 } from "../dns/constants.ts";
 import { Message } from "../dns/message.ts";
 import { sameOctets } from "../dns/name.ts";
+import { Rule } from "../policy/domain_set.ts";
 import { error, type Finding, ok, type Seen, warning } from "./finding.ts";
 import { readAddresses } from "./network.ts";
 
@@ -44,10 +45,10 @@ export interface Asked {
 
 /** The queries that find out; the first must be answered, the others only must not have fakes. */
 export function upstreamQueries({ domains }: Config, ids: () => number): Uint8Array<ArrayBuffer>[] {
-  const [domain] = domains;
+  const domain = domains.find(({ rule, name }) => rule !== Rule.EXCEPTION && name.length > 1);
   const queries = [encodeQuery(ids(), ROOT, TYPE_NS)];
   if (domain === undefined) return queries;
-  return [...queries, ...[Type.A, Type.AAAA].map((type) => encodeQuery(ids(), domain, type))];
+  return [...queries, ...[Type.A, Type.AAAA].map((type) => encodeQuery(ids(), domain.name, type))];
 }
 
 /** Whether a datagram from the upstream is the reply to a query: id, QR and question. */

@@ -38,11 +38,16 @@ export function manual(version: string): string {
     ...commandsText(),
     ".SH EXIT STATUS",
     ...EXIT_STATUS.flatMap(([status, meaning]) => entry(`\\fB${status}\\fR`, meaning)),
+    ".SH DOMAIN FILES",
+    ...domainFiles(),
     ".SH SIGNALS",
     ...entry("\\fBSIGINT\\fR, \\fBSIGTERM\\fR", ENDING),
+    ...entry("\\fBSIGHUP\\fR", READING_AGAIN),
     ".SH FILES",
     ...FILES.flatMap(([path, use]) => entry(`\\fI${text(path)}\\fR`, use)),
-    ...paragraph("dotp reads and writes no other file. It runs these programs:"),
+    ...paragraph(
+      "dotp reads no other file but those given with --domain-file, and writes none but --pid-file. It runs these programs:",
+    ),
     ...PROGRAMS.flatMap(({ name, use }) => entry(`\\fB${text(name)}\\fR`, use)),
     ".SH EXAMPLES",
     ...EXAMPLES.flatMap(([what, ...commands], i) => [
@@ -81,6 +86,20 @@ const EXIT_STATUS: readonly [string, string][] = [
 const ENDING =
   "End within a second, with exit status 0. The mappings stay in the kernel, and the " +
   "next dotp takes them over.";
+
+const DOMAIN_FILES = [
+  "A line of a domain file holds a name: NAME, also with *. or a dot before it, for this name and all " +
+  "below it, !NAME to except it and all below it, =NAME for exactly this name, or a single dot for every " +
+  "name. The most specific rule decides. Lines of a hosts file count with their names, those of dnsmasq " +
+  "with the names between slashes; what comes after # and a blank is a comment. Internationalised " +
+  "names are turned into A-labels.",
+  "A line that is none of these is skipped, and the log says which and why; with --domain-file-strict " +
+  "the file is refused.",
+];
+
+const READING_AGAIN =
+  "Read the domain files again. The new rules are in force at once and all together; if a file cannot " +
+  "be read, those in force stay and the log says why. Mappings stay in any case.";
 
 const FILES: readonly [string, string][] = [
   ["/etc/dotp/rules.nft", "What the kernel does with the fakes; to be loaded before dotp starts."],
@@ -131,6 +150,11 @@ function synopsis(): string[] {
       (options === "optional" ? " [\\fIoptions\\fR]" : ""),
     ]),
   ];
+}
+
+function domainFiles(): string[] {
+  const [first = "", ...more] = DOMAIN_FILES;
+  return [...lines(first), ...more.flatMap(paragraph)];
 }
 
 function commandWords({ name, value, isRepeatable }: CommandWord): string {

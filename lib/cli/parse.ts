@@ -34,7 +34,8 @@ import {
   TABLE_LENGTH_MAX,
   UsageError,
 } from "../config.ts";
-import { nameFromText } from "../dns/name.ts";
+import { ruleFromText } from "../policy/domain_rule.ts";
+import type { DomainRule } from "../policy/domain_set.ts";
 import { COMMANDS, type CommandWord, type Option, OPTIONS, type Shell, SHELLS } from "./options.ts";
 import { PROGRAM } from "./unit.ts";
 
@@ -292,6 +293,8 @@ function toConfig(values: Map<string, string[]>): Config {
       port: toPort("upstream-port", valueOf("upstream-port")),
     },
     domains: (values.get("domain") ?? []).map(toDomain),
+    domainFiles: values.get("domain-file") ?? [],
+    domainFileStrict: values.has("domain-file-strict"),
     natTtl: toNumber("nat-ttl", valueOf("nat-ttl"), NAT_TTL_MIN, NAT_TTL_MAX, "seconds"),
     natMaxTtl: toNumber("nat-max-ttl", valueOf("nat-max-ttl"), 0, NAT_MAX_TTL_MAX, "seconds"),
     poolKey: valueOf("pool-key"),
@@ -346,9 +349,9 @@ function toPrefix(name: string, value: string, family: Family): Prefix {
   return prefix;
 }
 
-function toDomain(value: string): Uint8Array {
+function toDomain(value: string): DomainRule {
   try {
-    return nameFromText(value);
+    return ruleFromText(value);
   } catch (error) {
     const why = error instanceof Error ? error.message : "";
     throw new UsageError(

@@ -170,7 +170,7 @@ function octetToText(octet: number): string {
 /**
  * A name in presentation format as wire format, small letters, root included.
  *
- * @throws {SyntaxError} where a label is not made of letters, digits and inner `-`, or is longer than
+ * @throws {SyntaxError} where a label is not made of letters, digits, `_` and inner `-`, or is longer than
  * 63 octets, or the name is longer than 253 characters (RFC 1035 sections 2.3.1 and 2.3.4)
  */
 export function nameFromText(text: string): Uint8Array {
@@ -185,8 +185,8 @@ export function nameFromText(text: string): Uint8Array {
     if (label.length > LABEL_LENGTH_MAX) {
       throw new SyntaxError(`a label has ${label.length} characters, at most 63 fit`);
     }
-    if (!/^[A-Za-z0-9-]+$/.test(label)) {
-      throw new SyntaxError("a label may hold only letters, digits and '-'");
+    if (!/^[A-Za-z0-9_-]+$/.test(label)) {
+      throw new SyntaxError("a label may hold only letters, digits, '-' and '_'");
     }
     if (label.startsWith("-") || label.endsWith("-")) {
       throw new SyntaxError("a label may not begin or end with '-'");

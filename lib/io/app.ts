@@ -10,9 +10,6 @@ import { addressToText, isUnspecified } from "../address.ts";
 import { DnsProxy, type Failure } from "../proxy/proxy.ts";
 import type { Config } from "../config.ts";
 import { Offset } from "../dns/constants.ts";
-import { DomainSet, Rule } from "../policy/domain_set.ts";
-import { KEY_LENGTH, LabelHash } from "../policy/label_hash.ts";
-import { ActivePolicy } from "../policy/policy.ts";
 import { nameToText } from "../dns/name.ts";
 import type { QueryParts } from "../dns/response.ts";
 import { PendingQueries, type PendingQuery } from "../proxy/pending.ts";
@@ -31,6 +28,7 @@ import { VERIFY_MAPPINGS_MAX } from "./keeper.ts";
 import { lockTable } from "./lock.ts";
 import { log, RateLimit } from "./runtime/log.ts";
 import { makeNat, type Nat } from "./nat.ts";
+import { PolicyKeeper } from "./policy.ts";
 import { NftProgram } from "./portable/nft.ts";
 import { endPrograms } from "./runtime/process.ts";
 import { randomNumbers, UdpUpstream, type UpstreamEvents } from "./upstream/udp.ts";
@@ -46,6 +44,8 @@ const STOP_MS = 700;
 export interface Server {
   /** Begins to answer. */
   start(): void;
+  /** Reads the domain files again. */
+  reload(): Promise<void>;
   /** Stops listening, lets the batch under way finish; resolves when all is closed. */
   stop(): Promise<void>;
 }
@@ -58,15 +58,16 @@ export interface Server {
  */
 export async function serve(config: Config): Promise<Server> {
   await checkPermissions(config);
+  const policy = await PolicyKeeper.start(config);
   await lockTable(config, new AbortController().signal);
   const nft = new NftProgram(config.table, config.rulesFile);
   try {
     await checkTable(config, nft);
     const nat = await makeNat(config, nft);
-    const server = connect(config, nft, nat);
+    const server = connect(config, policy, nft, nat);
     server.start();
     await nat.adopt();
-    announce(config);
+    announce(config, policy.active.current.domains.size);
     if (nat.mappings.size <= VERIFY_MAPPINGS_MAX) warnOfRules(config, nft);
     return server;
   } catch (error) {
@@ -80,12 +81,12 @@ export async function serve(config: Config): Promise<Server> {
  *
  * @throws {StartError}
  */
-function connect(config: Config, nft: NftProgram, nat: Nat): Server {
+function connect(config: Config, policy: PolicyKeeper, nft: NftProgram, nat: Nat): Server {
   const { mappings, committer, keeper } = nat;
   const random = randomNumbers();
   const inFlight = new PendingQueries<Peer>(random, ({ hostname }) => hostname);
   const ttlMax = Math.floor(config.natTtl / 2);
-  const rewriter = new Rewriter(makePolicy(config), mappings, ttlMax);
+  const rewriter = new Rewriter(policy.active, mappings, ttlMax);
   const onError = reporter();
   const listener = bind(config, onError, (peer, view, length) => {
     answerer.onQuery(peer, view, length, nowMs());
@@ -125,6 +126,7 @@ function connect(config: Config, nft: NftProgram, nat: Nat): Server {
       sockets.check();
       listener.receive();
     },
+    reload: () => policy.reload(),
     stop: async () => {
       listener.close();
       upstream.close();
@@ -188,20 +190,13 @@ function isLocal(hostname: string): boolean {
   }
 }
 
-/** The policy that the command line asks for. */
-function makePolicy({ domains }: Config): ActivePolicy {
-  const hash = new LabelHash(crypto.getRandomValues(new Uint8Array(KEY_LENGTH)));
-  const rules = domains.map((name) => ({ name, rule: Rule.SUBTREE }));
-  return new ActivePolicy({ domains: new DomainSet(hash, rules) });
-}
-
-function announce(config: Config): void {
+function announce(config: Config, domains: number): void {
   for (const warning of prefixWarnings(config)) log.warning("{warning}", { warning });
-  if (config.domains.length === 0) log.warning("no --domain is given: every reply passes as it is");
+  if (domains === 0) log.warning("no --domain is given: every reply passes as it is");
   log.info("listening on {host} port {port}, domains: {domains}, upstream: {upstream} port {to}", {
     host: addressToText(config.listen.host.bytes),
     port: config.listen.port,
-    domains: config.domains.length,
+    domains,
     upstream: addressToText(config.upstream.host.bytes),
     to: config.upstream.port,
   });

@@ -16,6 +16,7 @@ import {
   type Topic,
   TOPICS,
 } from "../check/finding.ts";
+import { judgeDomainFile } from "../check/domains.ts";
 import { judgePrefixes } from "../check/network.ts";
 import { judgeRules, judgeSets, nftProblem } from "../check/nft.ts";
 import { holdersOf, isOwnLock, judgeLock, LOCK_PORTS, lockHost } from "../check/lock.ts";
@@ -26,6 +27,9 @@ import type { Config } from "../config.ts";
 import { bindFinding, checkPermissions, StartError, writeProblem } from "./preflight.ts";
 import { DatagramSocket } from "./portable/datagrams.ts";
 import { lookAround, lookAtHolders } from "./look.ts";
+import { DomainSet } from "../policy/domain_set.ts";
+import { KEY_LENGTH, LabelHash } from "../policy/label_hash.ts";
+import { readDomainFile } from "./policy.ts";
 import { NftProgram } from "./portable/nft.ts";
 import { randomNumbers } from "./upstream/udp.ts";
 
@@ -44,7 +48,7 @@ export async function check(
   topics: readonly Topic[] = TOPICS,
 ): Promise<Finding[]> {
   try {
-    await checkPermissions({ ...config, pidFile: undefined });
+    await checkPermissions({ ...config, pidFile: undefined, domainFiles: [] });
   } catch (error) {
     if (!(error instanceof StartError)) throw error;
     return [errorFinding("permissions", error.message, "with these nothing can be looked at")];
@@ -52,14 +56,15 @@ export async function check(
   const { signal } = new AbortController();
   const isAsked = (...any: Topic[]) => any.some((topic) => topics.includes(topic));
   // A wildcard listener is judged by the machine's addresses, and so is the upstream.
-  const [table, lock, surroundings, port, asked] = await Promise.all([
+  const [table, lock, domains, surroundings, port, asked] = await Promise.all([
     isAsked("nft") ? checkNft(config) : [],
     isAsked("nft") ? checkLock(config, signal) : [],
+    isAsked("domains") ? checkDomains(config) : [],
     isAsked("prefixes", "forwarding", "port", "upstream") ? lookAround(config, signal) : undefined,
     isAsked("port") ? checkPort(config, signal) : undefined,
     isAsked("upstream") ? askUpstream(config) : undefined,
   ]);
-  const findings = [...table, ...lock, ...judgePrefixes(config)];
+  const findings = [...table, ...lock, ...domains, ...judgePrefixes(config)];
   if (surroundings !== undefined) findings.push(...judgeSurroundings(config, surroundings));
   if (port !== undefined) findings.push(port);
   if (asked !== undefined && surroundings !== undefined) {
@@ -85,6 +90,25 @@ async function checkNft(config: Config): Promise<Finding[]> {
   } finally {
     nft.close();
   }
+}
+
+/** Whether the domain files can be read, and what is in them. */
+async function checkDomains({ domainFiles, domainFileStrict }: Config): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  if (domainFiles.length === 0) return findings;
+  const set = new DomainSet(new LabelHash(crypto.getRandomValues(new Uint8Array(KEY_LENGTH))));
+  for (const path of domainFiles) {
+    const before = set.size;
+    try {
+      const { bad, badCount } = await readDomainFile(path, set);
+      const read = { path, size: set.size - before, bad, badCount };
+      findings.push(judgeDomainFile(read, domainFileStrict));
+    } catch (error) {
+      if (!(error instanceof StartError)) throw error;
+      findings.push(errorFinding("domains", error.message, "dotp does not start without it"));
+    }
+  }
+  return findings;
 }
 
 /** Whether dotp may listen, or does, or who does instead. */

@@ -32,6 +32,9 @@ export async function checkPermissions(config: Config): Promise<void> {
   if (config.pidFile !== undefined) {
     needed.push([{ name: "write", path: config.pidFile }, `--allow-write=${config.pidFile}`]);
   }
+  for (const path of config.domainFiles) {
+    needed.push([{ name: "read", path }, `--allow-read=${path}`]);
+  }
   for (const [descriptor, flag] of needed) {
     const { state } = await Deno.permissions.query(descriptor);
     if (state !== "granted") throw withheld(flag);

@@ -60,7 +60,7 @@ export class DomainSet {
   size = 0;
   readonly #hash: LabelHash;
   readonly #octetsMax: number;
-  /** Open addressing with linear probing, at most half full. */
+  /** Open addressing with linear probing. */
   #slots: Int32Array = new Int32Array(SLOTS_MIN);
   #mask = SLOTS_MIN - 1;
   #records: DataView = new DataView(new ArrayBuffer(2 * RECORD_LENGTH_MAX));
@@ -69,10 +69,18 @@ export class DomainSet {
   #end: number = recordEnd(ROOT, 0);
   readonly #offsets = new Int32Array(NAME_LABELS_MAX);
 
-  /** @param hash keyed, so that nobody can make lookups slow */
-  constructor(hash: LabelHash, rules: Iterable<DomainRule> = [], octetsMax: number = OCTETS_MAX) {
+  /**
+   * @param hash keyed, so that nobody can make lookups slow
+   * @param expected how many labels there may be: no pause to make room for so many
+   */
+  constructor(
+    hash: LabelHash,
+    rules: Iterable<DomainRule> = [],
+    { expected = 0, octetsMax = OCTETS_MAX } = {},
+  ) {
     this.#hash = hash;
     this.#octetsMax = octetsMax;
+    while (isCrowded(expected, this.#slots.length)) this.#growSlots();
     for (const { name, rule } of rules) {
       this.add(new DataView(name.buffer, name.byteOffset, name.byteLength), 0, rule);
     }
@@ -158,7 +166,7 @@ export class DomainSet {
     records.setUint8(parent + Field.FLAGS, above | IS_PARENT);
     this.#end = end;
     this.#count++;
-    if (this.#count * 2 > this.#slots.length) this.#growSlots();
+    if (isCrowded(this.#count, this.#slots.length)) this.#growSlots();
     else this.#fillSlot(record, hash);
     return record;
   }
@@ -180,6 +188,11 @@ export class DomainSet {
       record = recordEnd(record, records.getUint8(label));
     }
   }
+}
+
+/** Whether more than two in three slots are taken: linear probing would be slow. */
+function isCrowded(count: number, slots: number): boolean {
+  return count * 3 > slots * 2;
 }
 
 /** Where the record behind one with a label of `length` octets begins. */

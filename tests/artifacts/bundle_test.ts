@@ -43,6 +43,7 @@ Deno.test("the bundle's header grants what the sources use, when they are search
       ...deno.unstable.map((feature) => `--unstable-${feature}`),
       "--allow-net",
       "--allow-env=NOTIFY_SOCKET,JOURNAL_STREAM",
+      "--allow-read=/etc/dotp",
       "--allow-write=/run/dotp.pid,/run/dotp",
     ]);
     assertEquals(wordsOf(text, /const VARIABLE = "([^"]+)"/g), ["JOURNAL_STREAM", "NOTIFY_SOCKET"]);

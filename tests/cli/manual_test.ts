@@ -16,6 +16,7 @@ Deno.test("manual() has the usual sections and every option and command, when it
     "OPTIONS",
     "COMMANDS",
     "EXIT STATUS",
+    "DOMAIN FILES",
     "SIGNALS",
     "FILES",
     "EXAMPLES",

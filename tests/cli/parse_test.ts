@@ -6,7 +6,8 @@ import { TOPICS } from "../../lib/check/finding.ts";
 import { OPTIONS } from "../../lib/cli/options.ts";
 import { parseCommand, readRunning } from "../../lib/cli/parse.ts";
 import { type Config, UsageError } from "../../lib/config.ts";
-import { wireName } from "../support/packet.ts";
+import type { DomainRule } from "../../lib/policy/domain_set.ts";
+import { ruleOf } from "../support/domains.ts";
 import { holds } from "../support/property.ts";
 
 /** What must be given, by option. */
@@ -114,11 +115,26 @@ const VALID:
     [["-d", longDomain(252)], domainsOf, [longDomain(252)]],
     [["-d", longDomain(253)], domainsOf, [longDomain(253)]],
     [["-d", `${longDomain(253)}.`], domainsOf, [longDomain(253)]],
+    [["-d", "_dmarc.a_b.com"], domainsOf, ["_dmarc.a_b.com"]],
+    [["-d", "münchen.de", "-d", "BÜCHER.example."], domainsOf, [
+      "xn--mnchen-3ya.de",
+      "xn--bcher-kva.example",
+    ]],
+    [["-d", ".", "-d", "!lan", "-d=router.lan", "-d!x.lan."], domainsOf, [
+      ".",
+      "!lan",
+      "=router.lan",
+      "!x.lan",
+    ]],
+    [["--domain==example.com", "--domain", "=."], domainsOf, ["=example.com", "=."]],
+    [[], ({ domainFiles }) => domainFiles, []],
+    [["--domain-file", "/a", "--domain-file=/b"], ({ domainFiles }) => domainFiles, ["/a", "/b"]],
+    [["--domain-file=/a", "--domain-file-strict"], (config) => config.domainFileStrict, true],
   ];
 
-/** The configured names as wire format, against which expectations are written the same way. */
-function domainsOf({ domains }: Config): Uint8Array[] {
-  return [...domains];
+/** The rules about names; what is expected is written as `ruleOf` reads it. */
+function domainsOf({ domains }: Config): readonly DomainRule[] {
+  return domains;
 }
 
 /** A valid name of so many characters, without a dot at its end. */
@@ -128,7 +144,7 @@ function longDomain(length: number): string {
 
 Deno.test("parseCommand() takes a value, when it is valid, also at a limit", () => {
   for (const [more, pick, expected] of VALID) {
-    const wanted = pick === domainsOf ? (expected as string[]).map(wireName) : expected;
+    const wanted = pick === domainsOf ? (expected as string[]).map(ruleOf) : expected;
     assertEquals(pick(parse(args({}, ...more))), wanted, more.join(" "));
   }
 });
@@ -265,16 +281,23 @@ const INVALID: readonly (readonly [given: string[], ...parts: string[]])[] = [
   [args({ "--ipv6-prefix": "2001:2::1/48" }), "2001:2::1/48", "host bits", "give 2001:2::/48"],
   ...[
     "",
-    ".",
+    "..",
+    "!",
+    "=",
+    "!!a",
+    "=!a",
     "a..b",
     ".com",
     "com..",
     "-a.com",
     "a-.com",
-    "a_b.com",
+    "a/b",
     "*.a.com",
     "a b",
-    "münchen.de",
+    "ä b.de",
+    "ä/b.de",
+    "\u00ad.de",
+    "a.\u3002de",
   ]
     .filter((value) => value !== "").map((value): [string[], ...string[]] => [
       args({}, `--domain=${value}`),

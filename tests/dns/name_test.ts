@@ -249,6 +249,7 @@ Deno.test("nameFromText() writes small letters and the root, when the name is va
       ["EXAMPLE.Com", "07 'example' 03 'com' 00"],
       ["a", "01 'a' 00"],
       ["1.2", "01 '1' 01 '2' 00"],
+      ["_dmarc.a_B", "06 '_dmarc' 03 'a_b' 00"],
       ["xn--mnchen-3ya.de", "0e 'xn--mnchen-3ya' 02 'de' 00"],
       [LABEL_63, `3f '${LABEL_63}' 00`],
     ] as const
@@ -275,7 +276,6 @@ Deno.test("nameFromText() throws SyntaxError that says why, when the text is no 
       ["-a.com", "begin or end"],
       ["a-.com", "begin or end"],
       ["-", "begin or end"],
-      ["a_b.com", "only letters"],
       ["*.example.com", "only letters"],
       ["a b", "only letters"],
       ["a\n", "only letters"],

@@ -154,10 +154,12 @@ Deno.test("DomainSet.covers() excepts or names exactly, when the same name has o
 Deno.test("DomainSet.add() refuses what does not fit and keeps what is there, when it is full", () => {
   const names = ["a.b", "c.b", "d.b"];
   // The root, and four octets more than a length and a letter take, for each of three labels.
-  for (const [octets, fitting] of [[8 + 3 * 8 - 1, 1], [8 + 3 * 8, 2], [8 + 4 * 8, 3]] as const) {
-    const set = new DomainSet(LABEL_HASH, [], octets);
+  for (
+    const [octetsMax, fitting] of [[8 + 3 * 8 - 1, 1], [8 + 3 * 8, 2], [8 + 4 * 8, 3]] as const
+  ) {
+    const set = new DomainSet(LABEL_HASH, [], { octetsMax });
     const added = names.map((name) => set.add(viewOf(wireName(name)), 0, Rule.SUBTREE));
-    assertEquals(added, names.map((_, i) => i < fitting), `${octets}`);
+    assertEquals(added, names.map((_, i) => i < fitting), `${octetsMax}`);
     assertEquals(names.map((name) => covers(set, name)), added);
     assertEquals(set.size, fitting);
   }

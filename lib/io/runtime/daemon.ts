@@ -16,6 +16,9 @@ import { startProblem } from "./process.ts";
 const CHILD_ARGUMENT = "--daemon-child";
 const READY = "ready\n";
 
+/** Files that a child must be let at. */
+type Files = Pick<Config, "pidFile" | "domainFiles">;
+
 /** Whether this process is the child, and the arguments without the mark of it. */
 export function readRole(args: readonly string[]): { isChild: boolean; args: readonly string[] } {
   const isChild = args.at(-1) === CHILD_ARGUMENT;
@@ -31,9 +34,9 @@ export function readRole(args: readonly string[]): { isChild: boolean; args: rea
 export async function startChild(
   program: string,
   args: readonly string[],
-  { pidFile }: Pick<Config, "pidFile">,
+  config: Files,
 ): Promise<number> {
-  const child = spawn(await ownCommand(program, pidFile), args);
+  const child = spawn(await ownCommand(program, config), args);
   const complaints = passOn(child.stderr);
   if (await isReady(child.stdout)) return 0;
   const { code } = await child.status;
@@ -73,7 +76,7 @@ export function openSyslog(): (line: string) => void {
  */
 async function ownCommand(
   program: string,
-  pidFile: string | undefined,
+  files: Files,
 ): Promise<[string, ...string[]]> {
   const path = decodeURIComponent(new URL(program).pathname);
   const isSource = !Deno.build.standalone && path.endsWith(".ts");
@@ -85,7 +88,7 @@ async function ownCommand(
   for (const command of candidates) {
     const { state } = await Deno.permissions.query({ name: "run", command });
     if (state === "granted") {
-      return isSource ? [command, ...await denoFlags(pidFile), path] : [command];
+      return isSource ? [command, ...await denoFlags(files), path] : [command];
     }
   }
   throw new StartError(
@@ -94,11 +97,15 @@ async function ownCommand(
   );
 }
 
-async function denoFlags(pidFile: string | undefined): Promise<string[]> {
+async function denoFlags({ pidFile, domainFiles }: Files): Promise<string[]> {
   const flags = ["run", "--no-prompt", "--allow-net", "--allow-run"];
-  if (pidFile !== undefined) {
-    const { state } = await Deno.permissions.query({ name: "write", path: pidFile });
-    if (state === "granted") flags.push(`--allow-write=${pidFile}`);
+  const wanted = [
+    ...(pidFile === undefined ? [] : [["write", pidFile] as const]),
+    ...domainFiles.map((path) => ["read", path] as const),
+  ];
+  for (const [name, path] of wanted) {
+    const { state } = await Deno.permissions.query({ name, path });
+    if (state === "granted") flags.push(`--allow-${name}=${path}`);
   }
   return flags;
 }

@@ -4,7 +4,8 @@ import { StartError } from "../../../lib/io/preflight.ts";
 import { startChild } from "../../../lib/io/runtime/daemon.ts";
 
 Deno.test("startChild() says so, when dotp itself is not there any more", async () => {
-  const start = () => startChild("file:///nonexistent/dotp", [], { pidFile: undefined });
+  const start = () =>
+    startChild("file:///nonexistent/dotp", [], { pidFile: undefined, domainFiles: [] });
   const said = "--daemonize: /nonexistent/dotp is not there";
   await assertRejects(start, StartError, said);
 });
