@@ -20,13 +20,15 @@ export type Subject =
   | "table"
   | "rules"
   | "domains"
+  | "firewall"
   | "forwarding"
   | "rp_filter"
   | "overlap"
   | "prefix"
   | "port"
   | "listener"
-  | "upstream";
+  | "upstream"
+  | "name";
 
 /** What `dotp check` can be asked to look at by itself, in the order in which it is told. */
 export const TOPICS = ["nft", "domains", "prefixes", "forwarding", "port", "upstream"] as const;
@@ -40,6 +42,7 @@ const TOPIC_OF: Readonly<Record<Subject, Topic | undefined>> = {
   table: "nft",
   rules: "nft",
   domains: "domains",
+  firewall: "nft",
   prefix: "prefixes",
   overlap: "prefixes",
   forwarding: "forwarding",
@@ -47,6 +50,7 @@ const TOPIC_OF: Readonly<Record<Subject, Topic | undefined>> = {
   port: "port",
   listener: "port",
   upstream: "upstream",
+  name: "upstream",
 };
 
 /** Whether a finding is about one of these topics. */

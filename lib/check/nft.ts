@@ -2,22 +2,13 @@
  * Judges what nft says of the table: whether nft works at all, and whether the table has what dotp
  * fills and rules that make use of it.
  *
- * Rules are read from nft's JSON as far as dotp must know them: which prefix a rule is about, where it
- * is reached from and what it does. A condition that is not understood counts as met, and what stands
- * in other tables is not looked at, so that an unusual table is not called broken; verdict maps are
- * not followed. The table of an older rules.nft works, and is called what it lacks.
+ * A condition that is not understood counts as met, so that an unusual table is not called broken. The
+ * table of an older rules.nft works, and is called what it lacks. Other tables are judged in
+ * `firewall.ts`.
  *
  * @module
  */
-import {
-  ADDRESS_LENGTH,
-  FAMILIES,
-  type Family,
-  overlaps,
-  parsePrefix,
-  type Prefix,
-  prefixToText,
-} from "../address.ts";
+import { FAMILIES, type Family, prefixToText } from "../address.ts";
 import type { Config } from "../config.ts";
 import { capacityOf } from "../nat/pool.ts";
 import { MAPPINGS_MAX } from "../nat/table.ts";
@@ -25,21 +16,19 @@ import { reasonOf } from "../nft/complaint.ts";
 import { tableProblem } from "../nft/listing.ts";
 import { SET_NAMES } from "../nft/script.ts";
 import { error, type Finding, ok, warning } from "./finding.ts";
-
-/** Rules that are followed from one hook: it stops a table of chains that fan out. */
-const STEPS_MAX = 10_000;
-/** Chains within chains: as deep as the kernel itself lets them be. */
-const DEPTH_MAX = 16;
+import {
+  destinationFamily,
+  isAboutAll,
+  type Json,
+  leftOf,
+  mentions,
+  originalFamily,
+  type Reached,
+  record,
+  Ruleset,
+} from "./ruleset.ts";
 
 const LOAD = "load rules.nft: nft -f rules.nft";
-
-type Json = Record<string, unknown>;
-
-/** A rule with the conditions that led to its chain. */
-interface Reached {
-  readonly conditions: readonly Json[];
-  readonly expressions: readonly Json[];
-}
 
 /**
  * What is to be done where the table, or one of its sets, is not there.
@@ -117,7 +106,7 @@ function judgeTranslation(
 ): Finding | undefined {
   const { map } = SET_NAMES[family];
   const prefix = prefixes[family];
-  const covers = ruleset.translations(family).map((rule) => isAboutAll(rule, prefix));
+  const covers = translations(ruleset, family).map(({ all }) => isAboutAll(all, prefix));
   if (covers.includes(true)) return undefined;
   if (covers.length === 0) {
     const what = `no rule in a prerouting chain of table inet ${table} translates by ${map}`;
@@ -136,7 +125,7 @@ function judgeStrays(
   ruleset: Ruleset,
   family: Family,
 ): Finding | undefined {
-  if (ruleset.translations(family).every((rule) => rule.some(isAboutProtocol))) return undefined;
+  if (translations(ruleset, family).every(({ all }) => all.some(isAboutProtocol))) return undefined;
   return warning(
     "rules",
     `the rules of table inet ${table} translate more than what opens a connection, so what an old ` +
@@ -154,8 +143,8 @@ function judgeMasquerade(
 ): Finding | undefined {
   const prefix = prefixes[family];
   const isThere = ruleset.reachedFrom("postrouting", "nat")
-    .filter(({ expressions }) => expressions.some((each) => "masquerade" in each || "snat" in each))
-    .some((rule) => isAboutAll([...rule.conditions, ...rule.expressions], prefix));
+    .filter(({ own }) => own.some((each) => "masquerade" in each || "snat" in each))
+    .some(({ all }) => isAboutAll(all, prefix));
   if (isThere) return undefined;
   return warning(
     "rules",
@@ -173,9 +162,9 @@ function judgeGuard(
   const prefix = prefixes[family];
   // What comes before a drop that is about everything has been accepted by other rules.
   const isThere = ["prerouting", "forward"].some((hook) =>
-    ruleset.refusals(hook).some((rule) =>
-      isAboutAll(rule, prefix) && rule.some((each) => destinationFamily(each) !== undefined) &&
-      !rule.some(isAboutState)
+    refusals(ruleset, hook).some(({ all }) =>
+      isAboutAll(all, prefix) && all.some((each) => destinationFamily(each) !== undefined) &&
+      !all.some(isAboutState)
     )
   );
   if (isThere) return undefined;
@@ -194,8 +183,8 @@ function judgeInput(
   family: Family,
 ): Finding | undefined {
   const prefix = prefixes[family];
-  const isThere = ruleset.refusals("input").some((rule) =>
-    isAboutAll(rule, prefix) && rule.some((each) => originalFamily(each) === family)
+  const isThere = refusals(ruleset, "input").some(({ all }) =>
+    isAboutAll(all, prefix) && all.some((each) => originalFamily(each) === family)
   );
   if (isThere) return undefined;
   return warning(
@@ -209,93 +198,17 @@ function judgeInput(
   );
 }
 
-/** A listed table: its chains and their rules. */
-class Ruleset {
-  readonly #chains: Json[] = [];
-  readonly #sizes = new Map<unknown, number>();
-  readonly #rules = new Map<unknown, Json[][]>();
-
-  constructor(listed: string) {
-    for (const object of records(record(JSON.parse(listed))["nftables"])) {
-      if ("chain" in object) this.#chains.push(record(object["chain"]));
-      const { name, size } = record(object["set"] ?? object["map"]);
-      if (typeof size === "number") this.#sizes.set(name, size);
-      if (!("rule" in object)) continue;
-      const { chain, expr } = record(object["rule"]);
-      const rules = this.#rules.get(chain) ?? [];
-      rules.push(records(expr));
-      this.#rules.set(chain, rules);
-    }
-  }
-
-  /** The size that a set or a map states. */
-  sizeOf(name: string): number | undefined {
-    return this.#sizes.get(name);
-  }
-
-  /** The rules, each with the conditions that lead to it, that translate forwarded traffic by the map. */
-  translations(family: Family): Json[][] {
-    const map = `@${SET_NAMES[family].map}`;
-    return this.reachedFrom("prerouting", "nat")
-      .filter(({ expressions }) => expressions.some((each) => mentions(each["dnat"], map)))
-      .map(({ conditions, expressions }) => [...conditions, ...expressions]);
-  }
-
-  /** The rules, each with the conditions that lead to it, that refuse or drop. */
-  refusals(hook: string): Json[][] {
-    return this.reachedFrom(hook, "filter")
-      .filter(({ expressions }) => expressions.some((each) => "reject" in each || "drop" in each))
-      .map(({ conditions, expressions }) => [...conditions, ...expressions]);
-  }
-
-  /** The rules that packets meet from chains of that hook and type on. */
-  reachedFrom(hook: string, type: string): Reached[] {
-    const reached: Reached[] = [];
-    const follow = (chain: unknown, conditions: readonly Json[], depth: number) => {
-      for (const expressions of this.#rules.get(chain) ?? []) {
-        if (reached.length >= STEPS_MAX) return;
-        reached.push({ conditions, expressions });
-        for (const expression of expressions) {
-          const { target } = record(expression["jump"] ?? expression["goto"]);
-          if (target === undefined || depth >= DEPTH_MAX) continue;
-          follow(target, [...conditions, ...expressions], depth + 1);
-        }
-      }
-    };
-    for (const chain of this.#chains) {
-      if (chain["hook"] === hook && chain["type"] === type) follow(chain["name"], [], 0);
-    }
-    return reached;
-  }
+/** The rules that translate forwarded traffic by the map. */
+function translations(ruleset: Ruleset, family: Family): Reached[] {
+  const map = `@${SET_NAMES[family].map}`;
+  return ruleset.reachedFrom("prerouting", "nat")
+    .filter(({ own }) => own.some((each) => mentions(each["dnat"], map)));
 }
 
-/** Whether every address of a prefix meets these conditions, as far as they are understood. */
-function isAboutAll(conditions: readonly Json[], prefix: Prefix): boolean {
-  return conditions.every((condition) => {
-    const { op, left, right } = record(condition["match"]);
-    const family = destinationFamily(condition) ?? protocolFamily(left, right);
-    if (family === undefined) return true;
-    if (family !== prefix.family) return false;
-    const matched = toPrefix(right, family);
-    if (op !== "==" || matched === undefined) return true;
-    return overlaps(matched, prefix) && matched.length <= prefix.length;
-  });
-}
-
-/** IP version of the destination address that a condition compares, now or before translation. */
-function destinationFamily(condition: Json): Family | undefined {
-  const { protocol, field } = record(record(leftOf(condition))["payload"]);
-  if (field === "daddr" && (protocol === "ip" || protocol === "ip6")) {
-    return protocol === "ip" ? 4 : 6;
-  }
-  return originalFamily(condition);
-}
-
-/** IP version of the destination address before translation that a condition compares. */
-function originalFamily(condition: Json): Family | undefined {
-  const { key, dir } = record(record(leftOf(condition))["ct"]);
-  if (dir !== "original") return undefined;
-  return key === "ip daddr" ? 4 : key === "ip6 daddr" ? 6 : undefined;
+/** The rules that refuse or drop. */
+function refusals(ruleset: Ruleset, hook: string): Reached[] {
+  return ruleset.reachedFrom(hook, "filter")
+    .filter(({ own }) => own.some((each) => "reject" in each || "drop" in each));
 }
 
 /** Whether a condition is about the protocol that IP carries, or about how a connection of it opens. */
@@ -306,41 +219,4 @@ function isAboutProtocol(condition: Json): boolean {
 /** Whether a condition is about what conntrack says of the packet. */
 function isAboutState(condition: Json): boolean {
   return record(record(leftOf(condition))["ct"])["key"] === "state";
-}
-
-function leftOf(condition: Json): unknown {
-  return record(condition["match"])["left"];
-}
-
-/** IP version that a condition asks for outright. */
-function protocolFamily(left: unknown, right: unknown): Family | undefined {
-  if (record(record(left)["meta"])["key"] !== "nfproto") return undefined;
-  return right === "ipv4" ? 4 : right === "ipv6" ? 6 : undefined;
-}
-
-/** What an address is compared with, where that is an address or a prefix. */
-function toPrefix(right: unknown, family: Family): Prefix | undefined {
-  const { addr, len } = record(record(right)["prefix"]);
-  const text = typeof right === "string"
-    ? `${right}/${ADDRESS_LENGTH[family] * 8}`
-    : `${addr}/${len}`;
-  try {
-    return parsePrefix(text, family);
-  } catch {
-    return undefined;
-  }
-}
-
-/** Whether a value holds this text anywhere. */
-function mentions(value: unknown, text: string): boolean {
-  if (typeof value !== "object" || value === null) return value === text;
-  return Object.values(value).some((each) => mentions(each, text));
-}
-
-function record(value: unknown): Json {
-  return typeof value === "object" && value !== null ? value as Json : {};
-}
-
-function records(value: unknown): Json[] {
-  return Array.isArray(value) ? value.map(record) : [];
 }

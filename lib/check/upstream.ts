@@ -21,7 +21,7 @@ import {
   Type,
 } from "../dns/constants.ts";
 import { Message } from "../dns/message.ts";
-import { sameOctets } from "../dns/name.ts";
+import { nameToText, sameOctets } from "../dns/name.ts";
 import { Rule } from "../policy/domain_set.ts";
 import { error, type Finding, ok, type Seen, warning } from "./finding.ts";
 import { readAddresses } from "./network.ts";
@@ -108,6 +108,28 @@ export function judgeUpstream(config: Config, asked: Asked, addresses: Seen): Fi
   );
 }
 
+/**
+ * Whether the configured name that was asked for resolves to this machine itself.
+ *
+ * @param addresses of this machine
+ */
+export function judgeName({ replies }: Asked, addresses: Seen): Finding | undefined {
+  if ("problem" in addresses) return undefined;
+  const own = readAddresses(addresses.text).map(({ address }) => addressToText(address.bytes));
+  for (const reply of replies) {
+    const found = reply && addressesIn(reply).map(addressToText).find((text) => own.includes(text));
+    if (reply === undefined || found === undefined) continue;
+    const name = nameToText(toView(reply), reply.length, Offset.QUESTION);
+    return warning(
+      "name",
+      `${name} is at ${found}, which is this machine: from other machines its fakes are refused, ` +
+        "and port forwards of that address do not apply to them",
+      "do not configure that name, or take the example guard_input of rules.nft for services here",
+    );
+  }
+  return undefined;
+}
+
 /** Whether a wildcard listener takes what is sent to the upstream. */
 function isOwnListener({ listen, upstream }: Config, addresses: Seen): boolean {
   if (!isUnspecified(listen.host) || listen.port !== upstream.port) return false;
@@ -118,21 +140,28 @@ function isOwnListener({ listen, upstream }: Config, addresses: Seen): boolean {
   return isLoopback || own.some(({ address }) => addressToText(address.bytes) === text);
 }
 
-/** A fake address among the answers, with its prefix, or undefined. */
+/** A fake address among the records, with its prefix, or undefined. */
 function findFake({ prefixes }: Config, reply: Uint8Array): string | undefined {
+  for (const bytes of addressesIn(reply)) {
+    const prefix = prefixes[bytes.length === A_LENGTH ? 4 : 6];
+    if (contains(prefix, bytes)) return `${addressToText(bytes)} (of ${prefixToText(prefix)})`;
+  }
+  return undefined;
+}
+
+/** The addresses in a reply's A and AAAA records. */
+function addressesIn(reply: Uint8Array): Uint8Array[] {
   const message = indexed(reply);
+  const addresses: Uint8Array[] = [];
   for (let i = 0; i < message.count; i++) {
     const length = message.rdataLength(i);
     const isAddress = message.isInternet(i) &&
       (message.type(i) === Type.A && length === A_LENGTH ||
         message.type(i) === Type.AAAA && length === AAAA_LENGTH);
-    if (!isAddress) continue;
     const offset = message.rdataOffset(i);
-    const prefix = prefixes[length === A_LENGTH ? 4 : 6];
-    const bytes = reply.subarray(offset, offset + length);
-    if (contains(prefix, bytes)) return `${addressToText(bytes)} (of ${prefixToText(prefix)})`;
+    if (isAddress) addresses.push(reply.subarray(offset, offset + length));
   }
-  return undefined;
+  return addresses;
 }
 
 /** A reply as far as it can be read. */

@@ -17,16 +17,23 @@ import {
   TOPICS,
 } from "../check/finding.ts";
 import { judgeDomainFile } from "../check/domains.ts";
+import { judgeFirewall, type OtherTable } from "../check/firewall.ts";
 import { judgePrefixes } from "../check/network.ts";
 import { judgeRules, judgeSets, nftProblem } from "../check/nft.ts";
 import { holdersOf, isOwnLock, judgeLock, LOCK_PORTS, lockHost } from "../check/lock.ts";
 import { judgeTaken } from "../check/port.ts";
 import { judgeSurroundings } from "../check/surroundings.ts";
-import { type Asked, isReply, judgeUpstream, upstreamQueries } from "../check/upstream.ts";
+import {
+  type Asked,
+  isReply,
+  judgeName,
+  judgeUpstream,
+  upstreamQueries,
+} from "../check/upstream.ts";
 import type { Config } from "../config.ts";
 import { bindFinding, checkPermissions, StartError, writeProblem } from "./preflight.ts";
 import { DatagramSocket } from "./portable/datagrams.ts";
-import { lookAround, lookAtHolders } from "./look.ts";
+import { lookAround, lookAtHolders, lookAtTables } from "./look.ts";
 import { DomainSet } from "../policy/domain_set.ts";
 import { KEY_LENGTH, LabelHash } from "../policy/label_hash.ts";
 import { readDomainFile } from "./policy.ts";
@@ -57,36 +64,51 @@ export async function check(
   const isAsked = (...any: Topic[]) => any.some((topic) => topics.includes(topic));
   // A wildcard listener is judged by the machine's addresses, and so is the upstream.
   const [table, lock, domains, surroundings, port, asked] = await Promise.all([
-    isAsked("nft") ? checkNft(config) : [],
+    isAsked("nft") ? checkNft(config, signal) : undefined,
     isAsked("nft") ? checkLock(config, signal) : [],
     isAsked("domains") ? checkDomains(config) : [],
-    isAsked("prefixes", "forwarding", "port", "upstream") ? lookAround(config, signal) : undefined,
+    lookAround(config, signal),
     isAsked("port") ? checkPort(config, signal) : undefined,
     isAsked("upstream") ? askUpstream(config) : undefined,
   ]);
-  const findings = [...table, ...lock, ...domains, ...judgePrefixes(config)];
-  if (surroundings !== undefined) findings.push(...judgeSurroundings(config, surroundings));
+  const { addresses } = surroundings;
+  const findings = [...table?.findings ?? [], ...lock];
+  if (table?.listed !== undefined) {
+    findings.push(...judgeFirewall(config, table.listed, table.others, addresses));
+  }
+  findings.push(...domains, ...judgePrefixes(config), ...judgeSurroundings(config, surroundings));
   if (port !== undefined) findings.push(port);
-  if (asked !== undefined && surroundings !== undefined) {
-    findings.push(judgeUpstream(config, asked, surroundings.addresses));
+  if (asked !== undefined) {
+    findings.push(judgeUpstream(config, asked, addresses));
+    const name = judgeName(asked, addresses);
+    if (name !== undefined) findings.push(name);
   }
   return findings.filter((finding) => isAbout(finding, topics));
 }
 
-/** Whether nft works, and what it says of the table. */
-async function checkNft(config: Config): Promise<Finding[]> {
+/** What was found of nft and of the table, and what nft lists of it and of other tables. */
+interface SeenNft {
+  readonly findings: Finding[];
+  /** dotp's table, where it can be judged. */
+  readonly listed?: string;
+  readonly others: readonly OtherTable[];
+}
+
+/** Whether nft works, and what it says of the table and of others. */
+async function checkNft(config: Config, signal: AbortSignal): Promise<SeenNft> {
   const { table, rulesFile } = config;
   // Without the rules, as a check loads nothing.
   const nft = new NftProgram(table);
   try {
     const listed = await nft.listTable();
     const wrong = judgeSets(config, listed);
-    if (wrong !== undefined) return [wrong];
+    if (wrong !== undefined) return { findings: [wrong], others: [] };
     const refused = await writeProblem(config, nft);
     const written = ok("nft", `nft works, and dotp may write to the sets of table inet ${table}`);
-    return [refused ?? written, ...judgeRules(config, listed)];
+    const findings = [refused ?? written, ...judgeRules(config, listed)];
+    return { findings, listed, others: await lookAtTables(config, signal) };
   } catch (error) {
-    return [nftProblem(table, (error as Error).message, rulesFile)];
+    return { findings: [nftProblem(table, (error as Error).message, rulesFile)], others: [] };
   } finally {
     nft.close();
   }

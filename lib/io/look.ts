@@ -8,6 +8,7 @@
  * @module
  */
 import { FAMILIES } from "../address.ts";
+import { type OtherTable, otherTables } from "../check/firewall.ts";
 import type { Seen } from "../check/finding.ts";
 import { SETTINGS_PATHS } from "../check/kernel.ts";
 import { routeArgs } from "../check/network.ts";
@@ -53,6 +54,18 @@ export async function lookAtHolders(endpoint: Endpoint, signal: AbortSignal): Pr
     if (dotp !== undefined) running.set(id, dotp);
   }
   return { holders, running, ...("problem" in seen ? { problem: seen.problem } : {}) };
+}
+
+/** Lists the tables that are not dotp's, one by one: for a whole ruleset nft reads dotp's elements too. */
+export async function lookAtTables(config: Config, signal: AbortSignal): Promise<OtherTable[]> {
+  const seen = await capture("nft", ["-j", "list", "tables"], signal);
+  if ("problem" in seen) return [];
+  const tables: OtherTable[] = [];
+  for (const { family, name } of otherTables(config, seen.text)) {
+    const listed = await capture("nft", ["-j", "-t", "list", "table", family, name], signal);
+    tables.push({ family, name, listed });
+  }
+  return tables;
 }
 
 /**

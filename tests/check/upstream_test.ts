@@ -1,6 +1,6 @@
 /** What is asked of the upstream, what counts as its reply, and what the replies say. */
 import { assertEquals, assertMatch } from "@std/assert";
-import { isReply, judgeUpstream, upstreamQueries } from "../../lib/check/upstream.ts";
+import { isReply, judgeName, judgeUpstream, upstreamQueries } from "../../lib/check/upstream.ts";
 import { decode, encodeReply } from "../lab/dns.ts";
 import type { Reply } from "../lab/lab.ts";
 import { config, lineOf } from "./support.ts";
@@ -119,4 +119,30 @@ Deno.test("judgeUpstream() finds dotp's own listener, when that is a wildcard", 
     const { what } = judgeUpstream(given, { replies: [undefined] }, addresses);
     assertEquals(/where dotp itself listens/.test(what), isOwn, `${host} ${upstream} ${port}`);
   }
+});
+
+Deno.test("judgeName() warns, when the configured name is at this machine itself", () => {
+  const queries = upstreamQueries(config({}, "-d", NAME), counter()).slice(1);
+  const addresses = {
+    text: "2: wan0    inet 198.51.100.1/24 scope global wan0\\       valid_lft forever\n" +
+      "2: wan0    inet6 2001:db8::1/64 scope global nodad \\       valid_lft forever\n",
+  };
+  const judge = (type: string, data: string) => {
+    const replies = queries.map((query) =>
+      encodeReply(query, { answers: [{ name: NAME, type, data }] })
+    );
+    const finding = judgeName({ replies }, addresses);
+    return finding === undefined ? "" : lineOf(finding);
+  };
+  for (
+    const [type, own, other] of [
+      ["A", "198.51.100.1", "198.51.100.2"],
+      ["AAAA", "2001:db8::1", "2001:db8::2"],
+    ] as const
+  ) {
+    const expected = `warning www.example.com. is at ${own}, which is this machine: from other`;
+    assertEquals(judge(type, own).slice(0, expected.length), expected);
+    assertEquals(judge(type, other), "");
+  }
+  assertEquals(judgeName({ replies: [undefined] }, addresses), undefined);
 });

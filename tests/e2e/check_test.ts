@@ -202,6 +202,50 @@ Deno.test("check() names the prefix and ends with 2, when rules.nft has another 
   assertMatch(checked.stdout, /^warning +browsers treat 100\.64\.0\.0\/24 as a local .*198\.18/m);
 });
 
+/** As firewalld words it, and a port forward that names no destination. */
+const FIREWALL = `table inet firewalld {
+  chain filter_FORWARD {
+    type filter hook forward priority filter + 10; policy accept;
+    ct state { established, related } accept
+    ct status dnat accept
+    iifname "lo" accept
+    reject with icmpx admin-prohibited
+  }
+}
+table ip forwards {
+  chain prerouting {
+    type nat hook prerouting priority dstnat; policy accept;
+    tcp dport 8080 dnat to ${Address.client4}:80
+  }
+}`;
+
+Deno.test("check() names a firewall that accepts what is translated, and a forward that takes fakes", async () => {
+  await lab().gateway.exec(["nft", "-f", "-"], FIREWALL);
+  try {
+    const checked = await check();
+    assertFound(checked, /^warning +chain filter_FORWARD of table inet firewalld accepts /, "it");
+    assertMatch(checked.stdout, /^warning +chain prerouting of table ip forwards translates or /m);
+    await lab().exec("gateway", "nft", "delete", "table", "ip", "forwards");
+    assertFound(
+      await check({ more: ["--private-reals", "pass"] }),
+      /^ok +chain filter_F/,
+      "passed",
+    );
+  } finally {
+    for (const table of ["inet firewalld", "ip forwards"]) {
+      await lab().gateway.run(["nft", "delete", "table", ...table.split(" ")]);
+    }
+  }
+});
+
+Deno.test("check() says so, when the configured name is at the gateway itself", async () => {
+  await lab().setScript({ ...SCRIPT, "* A": answer(address(NAME, Address.gatewayOutside4)) });
+  const expected =
+    /^warning +example\.com\. is at 198\.51\.100\.1, which is this machine: .*forwards/;
+  assertFound(await check(), expected, "its own");
+  await lab().setScript(SCRIPT);
+});
+
 Deno.test("check() says what to set, when the kernel does not forward", async () => {
   await whenSet("net/ipv4/ip_forward", ["0", "1"], async () => {
     assertFound(await check(), /^error +IPv4 is not forwarded.*sysctl -w net\.ipv4\.ip_fo/, "IPv4");
@@ -349,7 +393,15 @@ Deno.test("check() looks at what it is asked for and at nothing else, when there
   const cases: [topics: string[], options: Options, code: number, expected: RegExp[]][] = [
     [["prefixes"], {}, 0, [/^ok +browsers/, /^ok +no address and no route/]],
     [["port"], {}, 0, [/^ok +\S+ port 53 is free/]],
-    [["port", "nft"], {}, 0, [/^ok +nft works/, /^ok +connec/, /^ok +connec/, /^ok +\S+ port 53/]],
+    [["port", "nft"], {}, 0, [
+      ...[
+        /^ok +nft works/,
+        /^ok +connec/,
+        /^ok +connec/,
+        /^ok +no other table/,
+        /^ok +\S+ port 53/,
+      ],
+    ]],
     // Whatever is broken elsewhere, and without the programs that others need.
     [["port"], { upstream: "192.0.2.99", prefix4: "10.77.0.0/24", env: nothing }, 0, [/^ok/]],
     [["prefixes"], { prefix4: "100.64.0.0/24" }, 1, [/^warning +browsers/, /^ok +no address/]],

@@ -151,6 +151,44 @@ Deno.test("rules.nft leads the LAN to the gateway, when the example lets it", as
   for (const [fake = ""] of OWN) assertEquals((await lab.fetch(fake)).error, "ConnectionRefused");
 });
 
+Deno.test("rules.nft leads past a port forward of the gateway's address, and not past one of any", async () => {
+  const [fake = "", elsewhere = ""] = [OWN[0]?.[0], FAKES[0]];
+  const get = (host: string) => lab.client.call("fetch", { host, port: 8080, timeoutMs: 4_000 });
+  const forward = (destination: string, priority: string) =>
+    lab.gateway.exec(
+      ["nft", "-f", "-"],
+      `table ip forwards {
+        chain prerouting {
+          type nat hook prerouting priority ${priority}; policy accept;
+          ${destination} tcp dport 8080 dnat to ${Address.client4}:80
+        }
+        chain postrouting {
+          type nat hook postrouting priority srcnat; policy accept;
+          ip daddr ${Address.client4} masquerade
+        }
+      }`,
+    );
+  const cases = [
+    [`ip daddr ${Address.gatewayOutside4}`, "dstnat", undefined],
+    ["fib daddr type local", "dstnat", undefined],
+    ["", "dstnat + 1", undefined],
+    ["", "dstnat", Address.client4],
+  ] as const;
+  for (const [destination, priority, expected] of cases) {
+    await forward(destination, priority);
+    assertEquals((await get(Address.gatewayOutside4)).at, Address.client4);
+    // A fake of the gateway's address, and one of another, at which nothing has that port.
+    for (const each of [fake, elsewhere]) {
+      const { at, error } = await get(each);
+      assertEquals([at, error], [
+        expected,
+        expected === undefined ? "ConnectionRefused" : undefined,
+      ]);
+    }
+    await nft("delete table ip forwards");
+  }
+});
+
 for (
   const [example, named, what] of [
     ["only_from_lan", "lan0", "comes in on another interface"],
