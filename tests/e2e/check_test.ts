@@ -463,7 +463,7 @@ Deno.test("main() warns in its log and works all the same, when something is aro
 });
 
 Deno.test("main() says nothing of what it cannot see, when a program is missing", async () => {
-  await using dotp = await lab().startDotp({ env: { PATH: await pathOf(["nft"]) } });
+  await using dotp = await lab().startDotp({ env: { PATH: await pathOf(["nft", "conntrack"]) } });
   assertEquals((await lab().resolve(NAME, "A")).length, 1);
   await dotp.stop();
   assert(!dotp.log.some((line) => /could not look|not there/.test(line)), dotp.log.join("\n"));
