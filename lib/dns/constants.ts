@@ -67,10 +67,16 @@ export type Rcode = typeof Rcode[keyof typeof Rcode];
 export const Type = {
   /** RFC 1035 section 3.4.1 */
   A: 1,
+  /** RFC 1035 section 3.3.11 */
+  NS: 2,
   /** RFC 1035 section 3.3.1 */
   CNAME: 5,
+  /** RFC 1035 section 3.3.9 */
+  MX: 15,
   /** RFC 3596 section 2.1 */
   AAAA: 28,
+  /** RFC 2782 */
+  SRV: 33,
   /** RFC 6891 section 6.1.1 */
   OPT: 41,
   /** RFC 9460 section 14.1 */
@@ -131,6 +137,11 @@ export const RECORDS_MAX = Math.floor((MESSAGE_LENGTH_MAX - Offset.QUESTION) / R
 export const OPT_LENGTH_MIN = RECORD_LENGTH_MIN;
 /** DO in the upper half of OPT's TTL, here as a bit of the whole TTL (RFC 3225 section 3). */
 export const OPT_FLAG_DO = 1 << 15;
+
+/** MX's preference, before the exchange (RFC 1035 section 3.3.9). */
+export const MX_PREFERENCE_LENGTH = 2;
+/** SRV's priority, weight and port, before the target (RFC 2782). */
+export const SRV_FIXED_LENGTH = 6;
 
 /** SVCB's SvcPriority, before the target name (RFC 9460 section 2.2). */
 export const SVCB_PRIORITY_LENGTH = 2;

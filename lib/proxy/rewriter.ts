@@ -2,7 +2,9 @@
  * The plan and the patch of one reply: real addresses of configured names become fakes.
  *
  * First everything is collected and validated: which records belong to a configured name, by their
- * owner or through CNAMEs in whatever order they stand, and which addresses are in them. Then all of
+ * owner or as one of its records leads there, in whatever order they stand, and which addresses are in
+ * them. CNAME, SVCB and HTTPS records lead to their targets, and so do SRV, MX and NS records that are
+ * answers. Then all of
  * these get fakes, or none. Then everything is patched, same bytes, same length: addresses, TTLs, AD.
  * So a reply is rewritten whole or not at all, and one that is not has taken no fake. Rewritten are A
  * and AAAA records of class IN, and the address hints of SVCB and HTTPS records (RFC 9460 section 7.3),
@@ -18,9 +20,11 @@ import {
   Flag,
   LABEL_TYPE_MASK,
   LABEL_TYPE_POINTER,
+  MX_PREFERENCE_LENGTH,
   Offset,
   POINTER_OFFSET_MASK,
   Rcode,
+  SRV_FIXED_LENGTH,
   SVCB_PRIORITY_LENGTH,
   SvcParam,
   SVCPARAM_HEADER_LENGTH,
@@ -48,7 +52,7 @@ export type Outcome =
   /** What the pool has left is kept for other names and clients; no byte was changed. */
   | "share";
 
-/** Comparisons of names along CNAMEs in one reply; it stops one that is all CNAMEs. */
+/** Comparisons of names with targets in one reply; it stops one that is all CNAMEs. */
 export const CHAIN_COMPARISONS_MAX = 4_096;
 
 /** Rewrites replies. */
@@ -114,7 +118,7 @@ export class Rewriter {
     for (const revision of revisions) this.#mappings.prolong(revision, nowMs);
   }
 
-  /** Finds the records of configured names; false where a chain of ours cannot be followed. */
+  /** Finds the records of configured names; false if the target of one cannot be followed. */
   #match(reply: Message): boolean {
     const { view, length } = reply;
     this.#matched.length = 0;
@@ -123,7 +127,7 @@ export class Rewriter {
     this.#owner.reset();
     this.#target.reset();
     const { domains } = this.#policy.current;
-    let hasChain = false;
+    let isLeading = false;
     let lastStart = INVALID;
     let lastCovered = false;
     for (let i = 0; i < reply.count; i++) {
@@ -137,20 +141,24 @@ export class Rewriter {
         lastCovered = isName && domains.covers(view, this.#owner);
       }
       (lastCovered ? this.#matched : this.#unmatched).push(i);
-      hasChain ||= lastCovered && reply.type(i) === Type.CNAME;
+      isLeading ||= lastCovered && leadsOn(reply.type(i));
     }
-    return !hasChain || this.#unmatched.length === 0 || this.#followChains(reply);
+    return !isLeading || this.#unmatched.length === 0 || this.#followTargets(reply);
   }
 
-  /** Moves the owners that matched CNAMEs lead to over to the matched. */
-  #followChains(reply: Message): boolean {
+  /** Moves the records of owners that matched records lead to over to the matched. */
+  #followTargets(reply: Message): boolean {
     const { view, length } = reply;
     let comparisons = 0;
-    // The list grows while it is walked: a target may be the owner of the next CNAME.
+    // The list grows while it is walked: a target may be the owner of the next one.
     for (let m = 0; m < this.#matched.length; m++) {
-      const alias = this.#matched[m]!;
-      if (reply.type(alias) !== Type.CNAME) continue;
-      if (!this.#target.follow(view, length, reply.rdataOffset(alias))) return false;
+      const lead = this.#matched[m]!;
+      const type = reply.type(lead);
+      if (!leadsOn(type)) continue;
+      const target = reply.rdataOffset(lead) + targetOffset(type);
+      if (!this.#target.follow(view, reply.recordEnd(lead), target)) return false;
+      // As a target of anything but a CNAME, the root is the owner itself or nothing.
+      if (this.#target.count === 0 && type !== Type.CNAME) continue;
       let kept = 0;
       for (const i of this.#unmatched) {
         if (++comparisons > CHAIN_COMPARISONS_MAX) return false;
@@ -178,16 +186,27 @@ export class Rewriter {
     this.#capped.length = 0;
     for (const i of this.#matched) {
       const before = addresses.count;
-      const type = reply.type(i);
-      const outcome = type === Type.A || type === Type.AAAA
-        ? this.#collectAddress(reply, reply.rdataOffset(i), type === Type.A ? 4 : 6)
-        : type === Type.CNAME
-        ? "rewritten"
-        : this.#collectHints(reply, i);
+      const outcome = this.#collectRecord(reply, i);
       if (outcome !== "rewritten") return outcome;
       if (addresses.count > before) this.#capped.push(i);
     }
     return addresses.count === 0 ? "passed" : "rewritten";
+  }
+
+  #collectRecord(reply: Message, i: number): Outcome {
+    switch (reply.type(i)) {
+      case Type.A:
+        if (reply.rdataLength(i) !== A_LENGTH) return "malformed";
+        return this.#collectAddress(reply, reply.rdataOffset(i), 4);
+      case Type.AAAA:
+        if (reply.rdataLength(i) !== AAAA_LENGTH) return "malformed";
+        return this.#collectAddress(reply, reply.rdataOffset(i), 6);
+      case Type.SVCB:
+      case Type.HTTPS:
+        return this.#collectHints(reply, i);
+      default:
+        return "rewritten";
+    }
   }
 
   #collectAddress({ view }: Message, offset: number, family: Family): Outcome {
@@ -261,15 +280,37 @@ export class Rewriter {
 function isOfInterest(reply: Message, i: number): boolean {
   switch (reply.type(i)) {
     case Type.A:
-      return reply.rdataLength(i) === A_LENGTH && reply.isInternet(i);
     case Type.AAAA:
-      return reply.rdataLength(i) === AAAA_LENGTH && reply.isInternet(i);
     case Type.CNAME:
     case Type.SVCB:
     case Type.HTTPS:
       return reply.isInternet(i);
+    case Type.SRV:
+    case Type.MX:
+    case Type.NS:
+      return i < reply.answers && reply.isInternet(i);
     default:
       return false;
+  }
+}
+
+/** Whether records of a type, which are of interest, lead to another name. */
+function leadsOn(type: number): boolean {
+  return type !== Type.A && type !== Type.AAAA;
+}
+
+/** Where that name begins in the RDATA. */
+function targetOffset(type: number): number {
+  switch (type) {
+    case Type.SVCB:
+    case Type.HTTPS:
+      return SVCB_PRIORITY_LENGTH;
+    case Type.SRV:
+      return SRV_FIXED_LENGTH;
+    case Type.MX:
+      return MX_PREFERENCE_LENGTH;
+    default:
+      return 0;
   }
 }
 

@@ -6,6 +6,7 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { encodeQuery, encodeReply, Flag } from "../lab/dns.ts";
 import { real4, real6, type Reply, type ResourceRecord } from "../lab/lab.ts";
+import { a, aaaa, https, message } from "../support/packet.ts";
 import { address, alias, answer, shareLab, startServers } from "./setup.ts";
 
 const FAKE_1 = `fake of ${real4(1)}`;
@@ -96,6 +97,65 @@ Deno.test("dotp rewrites addresses of configured names, when they are additional
     additionals: [address(NAME, real4(1)), address(NAME, real6(1)), address(HOST, real4(2))],
   });
   assertEquals(data, [FAKE_1, `fake of ${real6(1)}`, real4(2)]);
+});
+
+for (
+  const [what, lead] of [
+    ["an MX record", { type: "MX", data: { preference: 1, exchange: HOST } }],
+    ["an SRV record", { type: "SRV", data: { priority: 1, weight: 1, port: 80, target: HOST } }],
+    ["an NS record", { type: "NS", data: HOST }],
+  ] as const
+) {
+  Deno.test(`dotp rewrites the addresses of a target, when ${what} of a configured name is the answer`, async () => {
+    const records = [{ name: NAME, ...lead }];
+    const additionals = [
+      address(HOST, real4(1)),
+      address("HOST.example.net", real6(1)),
+      address("other.example.net", real4(2)),
+    ];
+    for (const uncompressed of [false, true]) {
+      const reply = { additionals, uncompressed };
+      const { data } = await rewritten(NAME, lead.type, { ...reply, answers: records });
+      assertEquals(data, [FAKE_1, `fake of ${real6(1)}`, real4(2)]);
+      const { data: others } = await rewritten(NAME, "TXT", { ...reply, authorities: records });
+      assertEquals(others, [real4(1), real6(1), real4(2)]);
+    }
+  });
+}
+
+for (const [mode, priority] of [["an alias", 0], ["a service", 1]] as const) {
+  for (const [kind, type] of [["SVCB", 64], ["HTTPS", 65]] as const) {
+    Deno.test(`dotp rewrites the addresses of a target, when an ${kind} record is ${mode}`, async () => {
+      const hex = message({
+        question: { name: NAME, type },
+        answers: [https(NAME, [], { type, priority, target: HOST })],
+        additionals: [
+          a(HOST, real4(1)),
+          aaaa(HOST, real6(1)),
+          a("other.example.net", real4(2)),
+        ],
+      }).slice(2).toHex();
+      const { data } = await rewritten(NAME, `UNKNOWN_${type}`, { hex });
+      assertEquals(data, [FAKE_1, `fake of ${real6(1)}`, real4(2)]);
+    });
+  }
+}
+
+Deno.test("dotp ignores a reply, when an address of a configured name has another length", async () => {
+  for (
+    const [type, record] of [["A", a(NAME, real4(201))], ["AAAA", aaaa(NAME, real6(201))]] as const
+  ) {
+    const octets = record.rdata as Uint8Array;
+    for (const rdata of [octets.slice(1), Uint8Array.of(...octets, 0)]) {
+      const question = { name: NAME, type: record.type };
+      const good = type === "A" ? real4(1) : real6(1);
+      const hex = message({ question, answers: [{ ...record, rdata }] }).slice(2).toHex();
+      await lab().setScript({ "* *": [{ hex }, answer(address(NAME, good))] });
+      const [fake = ""] = await lab().resolve(NAME, type);
+      const { maps } = await lab().mappings();
+      assertEquals(maps.get(fake), good, `${type} of ${rdata.length} octets`);
+    }
+  }
 });
 
 Deno.test("dotp leaves an address alone, when it cannot be anyone's real one", async () => {

@@ -16,6 +16,7 @@ import {
   cname,
   concat,
   https,
+  leading,
   message,
   type MessageSpec,
   opt,
@@ -112,6 +113,13 @@ Deno.test("Rewriter.rewrite() gives a message with fakes, when another library w
   assertEquals(makeRewriting().rewrite(before), { outcome: "rewritten", bytes: after });
 });
 
+/** Types whose RDATA ends in a name that leads on, if the record is an answer. */
+const NS = 2;
+const CNAME = 5;
+const MX = 15;
+const SRV = 33;
+const HTTPS = 65;
+
 /** Names that a random reply is about; the first three are ours. */
 const NAMES = [
   "www.example.com",
@@ -121,12 +129,25 @@ const NAMES = [
   "cdn.net",
   "x.cdn.net",
   "com",
+  "",
 ];
 const REALS = Object.keys(FAKES);
 
 const RECORD: fc.Arbitrary<RecordSpec> = fc.record({
   owner: fc.constantFrom(...NAMES),
-  what: fc.constantFrom("A", "AAAA", "CNAME", "TXT"),
+  what: fc.constantFrom(
+    "A",
+    "A",
+    "AAAA",
+    "AAAA",
+    "CNAME",
+    "CNAME",
+    "TXT",
+    "NS",
+    "MX",
+    "SRV",
+    "HTTPS",
+  ),
   real: fc.nat(3),
   target: fc.constantFrom(...NAMES),
   ttl: fc.constantFrom(0, 1, TTL_MAX - 1, TTL_MAX, TTL_MAX + 1, 86_400, 0x80000000),
@@ -138,19 +159,30 @@ const RECORD: fc.Arbitrary<RecordSpec> = fc.record({
     ? aaaa(owner, REALS[4 + real]!, ttl)
     : what === "CNAME"
     ? cname(owner, target, ttl)
+    : what === "NS"
+    ? leading(owner, NS, [], target)
+    : what === "MX"
+    ? leading(owner, MX, [0, real], target)
+    : what === "SRV"
+    ? leading(owner, SRV, [0, real, 0, 0, 1, 187], target)
+    : what === "HTTPS"
+    ? leading(owner, HTTPS, [0, real], target)
     : txt(owner, 4);
   return { ...record, class: klass };
 });
 
-/** The owners that belong to `example.com`, CNAMEs followed: said plainly. */
-function ownersOfOurs(records: readonly RecordSpec[]): Set<string> {
+/** The owners that belong to `example.com`, and what they lead to: said plainly. */
+function ownersOfOurs(answers: readonly RecordSpec[], others: readonly RecordSpec[]): Set<string> {
+  const isLeading = ({ type }: RecordSpec) => type === CNAME || type === HTTPS;
+  const records = [...answers, ...others.filter(isLeading)];
   const lower = (name: unknown) => String(name).toLowerCase();
   const ours = new Set(NAMES.map(lower).filter((name) => /(^|\.)example\.com$/.test(name)));
   for (let size = -1; size !== ours.size;) {
     size = ours.size;
     for (const { type, class: klass, owner, rdata } of records) {
-      if (type !== 5 || klass !== 1 || !ours.has(lower(owner))) continue;
-      if ("name" in rdata) ours.add(lower(rdata.name));
+      if (klass !== 1 || !ours.has(lower(owner)) || !("name" in rdata)) continue;
+      // A root target is the owner itself, or says that there is nothing.
+      if (rdata.name !== "" || type === CNAME) ours.add(lower(rdata.name));
     }
   }
   return ours;
@@ -176,7 +208,7 @@ Deno.test("Rewriter.rewrite() gives a message with fakes, when records are rando
       section,
       fc.boolean(),
       (answers, authorities, additionals, compress) => {
-        const ours = ownersOfOurs([...answers, ...authorities, ...additionals]);
+        const ours = ownersOfOurs(answers, [...authorities, ...additionals]);
         const fakes = (records: RecordSpec[]) => records.map((record) => withFake(record, ours));
         const flags = REPLY_FLAGS | AD;
         const before = message({ flags, compress, answers, authorities, additionals });
@@ -240,6 +272,147 @@ Deno.test("Rewriter.rewrite() does not follow a CNAME backwards, when only its t
     { answers: [cname("a.test", NAME), a("a.test", "192.0.2.2"), a(NAME, "192.0.2.1")] },
     { answers: [cname("a.test", NAME), a("a.test", "192.0.2.2"), a(NAME, "198.18.0.1", TTL_MAX)] },
   );
+});
+
+Deno.test("Rewriter.rewrite() follows the target of an SVCB or HTTPS record, in either mode", () => {
+  for (const type of [64, 65]) {
+    for (const priority of [0, 1]) {
+      const record = https(NAME, [], { type, priority, target: "svc.example.net" });
+      const others = [a("other.example.net", "192.0.2.3"), aaaa(NAME, "2001:db8::3", 0)];
+      const reply = (four: string, six: string, ttl: number) => ({
+        answers: [record],
+        additionals: [
+          cname("svc.example.net", "cdn.test"),
+          a("svc.example.net", four, ttl),
+          aaaa("cdn.test", six, ttl),
+          others[0]!,
+        ],
+      });
+      assertRewrites(
+        reply("192.0.2.1", "2001:db8::1", 900),
+        reply("198.18.0.1", "2001:2::1", TTL_MAX),
+        `${type} ${priority}`,
+      );
+    }
+  }
+});
+
+Deno.test("Rewriter.rewrite() follows aliases of aliases, when they are SVCB records in any order", () => {
+  const chain = [
+    https(NAME, [], { priority: 0, target: "one.test" }),
+    https("one.test", [[4, HINT4]], { target: "two.test" }),
+    a("two.test", "192.0.2.2"),
+  ];
+  const fakes = [
+    chain[0]!,
+    { ...https("one.test", [[4, bytesOf("198.18.0.1")]], { target: "two.test" }), ttl: TTL_MAX },
+    a("two.test", "198.18.0.2", TTL_MAX),
+  ];
+  for (const order of permutations([0, 1, 2])) {
+    const inOrder = (records: readonly RecordSpec[]) => order.map((i) => records[i]!);
+    assertRewrites({ additionals: inOrder(chain) }, { additionals: inOrder(fakes) }, order.join());
+  }
+});
+
+Deno.test("Rewriter.rewrite() follows no root target, when it stands for the owner or for nothing", () => {
+  const root = a("", "192.0.2.2");
+  for (
+    const record of [
+      https(NAME, []),
+      https(NAME, [], { priority: 0 }),
+      leading(NAME, MX, [0, 0], ""),
+      leading(NAME, SRV, [0, 0, 0, 0, 0, 0], ""),
+    ]
+  ) assertRewrites({ answers: [record], additionals: [root] }, "same");
+  const fake = a("", "198.18.0.2", TTL_MAX);
+  assertRewrites({ answers: [cname(NAME, "")], additionals: [root] }, {
+    answers: [cname(NAME, "")],
+    additionals: [fake],
+  });
+});
+
+Deno.test("Rewriter.rewrite() rewrites the addresses of SRV, MX and NS targets, when these are answers", () => {
+  for (
+    const [what, lead] of [
+      [
+        "SRV",
+        (target: string) => leading("_sip._udp.example.com", SRV, [0, 1, 0, 1, 19, 196], target),
+      ],
+      ["MX", (target: string) => leading("example.com", MX, [0, 10], target)],
+      ["NS", (target: string) => leading("example.com", NS, [], target)],
+    ] as const
+  ) {
+    for (const compress of [true, false]) {
+      const leads = [lead("one.example.net"), lead("Two.example.net")];
+      const reply = (four: string, six: string, ttl: number) => ({
+        compress,
+        answers: leads,
+        additionals: [
+          a("one.example.net", four, ttl),
+          aaaa("two.EXAMPLE.net", six, ttl),
+          a("three.example.net", "192.0.2.3"),
+        ],
+      });
+      const before = reply("192.0.2.1", "2001:db8::1", 900);
+      assertRewrites(before, reply("198.18.0.1", "2001:2::1", TTL_MAX), what);
+      // Where a zone's name servers are is not what the client asked for.
+      const { answers, additionals } = before;
+      assertRewrites({ compress, authorities: answers, additionals }, "same", what);
+      const others = answers.map((record) => ({ ...record, owner: "other.test" }));
+      const question = { name: "other.test" };
+      assertRewrites({ question, compress, answers: others, additionals }, "same", what);
+    }
+  }
+});
+
+Deno.test("Rewriter.rewrite() refuses a reply, when a target of ours cannot be followed", () => {
+  for (
+    const [what, type, rdata] of [
+      ["no MX", MX, ""],
+      ["half an MX", MX, "00"],
+      ["an MX without a name", MX, "00 0a"],
+      ["an MX to a label of another type", MX, "00 0a 41 00"],
+      ["an SRV without a name", SRV, "00 01 00 01 00 50"],
+      ["half an SRV", SRV, "00 01 00"],
+      ["an NS without a name", NS, ""],
+      ["an NS into the header", NS, "c0 02"],
+      ["a CNAME without a name", CNAME, ""],
+      ["a CNAME that ends in the next record", CNAME, "03 77 77"],
+      ["an HTTPS alias past its end", HTTPS, "00 00 03 77 77"],
+    ] as const
+  ) {
+    const answers = [{ ...txt(NAME, 0), type, rdata: hex(rdata) }, a("other.test", "192.0.2.1")];
+    assertRefuses(message({ answers }), "malformed", what);
+    const others = answers.map((record) => ({ ...record, owner: "other.test" }));
+    assertRefuses(message({ answers: others, question: { name: "other.test" } }), "passed", what);
+  }
+});
+
+Deno.test("Rewriter.rewrite() refuses a reply whole, when an address of ours has another length", () => {
+  const four = [0, 1, 3, 5, 16].map((length) => ({
+    ...a(NAME, "192.0.2.1"),
+    rdata: new Uint8Array(length),
+  }));
+  const six = [0, 4, 15, 17].map((length) => ({
+    ...aaaa(NAME, "::1"),
+    rdata: new Uint8Array(length),
+  }));
+  for (const damaged of [...four, ...six]) {
+    const what = `${damaged.type} ${damaged.rdata.length}`;
+    for (const answers of [[damaged], [a(NAME, "192.0.2.1"), damaged]]) {
+      assertRefuses(message({ flags: REPLY_FLAGS | AD, answers }), "malformed", what);
+    }
+    const chain = [cname(NAME, "cdn.test"), { ...damaged, owner: "cdn.test" }];
+    assertRefuses(message({ answers: chain }), "malformed", what);
+    // Of another class, or nobody of ours: it is no business of dotp.
+    assertRewrites({ answers: [{ ...damaged, class: 3 }] }, "same", what);
+    const other = { ...damaged, owner: "other.test" };
+    assertRewrites(
+      { answers: [a(NAME, "192.0.2.1"), other] },
+      { answers: [a(NAME, "198.18.0.1", TTL_MAX), other] },
+      what,
+    );
+  }
 });
 
 Deno.test("Rewriter.rewrite() tells a name from one that looks like it, when only one is ours", () => {

@@ -12,8 +12,8 @@ export interface RecordSpec {
   readonly type: number;
   readonly class?: number;
   readonly ttl?: number;
-  /** Octets, or a name that is compressed like an owner. */
-  readonly rdata: Uint8Array | { readonly name: NameSpec };
+  /** Octets, or a name that is compressed like an owner, and octets before it. */
+  readonly rdata: Uint8Array | { readonly name: NameSpec; readonly before?: readonly number[] };
   /** What RDLENGTH says where that is not the truth. */
   readonly rdlength?: number;
 }
@@ -74,6 +74,16 @@ export function aaaa(owner: NameSpec, address: string, ttl = 300): RecordSpec {
 /** A CNAME record. */
 export function cname(owner: NameSpec, target: NameSpec, ttl = 300): RecordSpec {
   return { owner, type: 5, ttl, rdata: { name: target } };
+}
+
+/** A record whose RDATA are these octets and a name: MX, NS, SRV, SVCB or HTTPS. */
+export function leading(
+  owner: NameSpec,
+  type: number,
+  before: readonly number[],
+  target: NameSpec,
+): RecordSpec {
+  return { owner, type, ttl: 300, rdata: { before, name: target } };
 }
 
 /** A TXT record of one string of `length` octets. */
@@ -178,8 +188,10 @@ class Writer {
     this.word(ttl & 0xffff);
     const lengthAt = this.#octets.length;
     this.word(0);
-    if ("name" in rdata) this.name(rdata.name);
-    else this.octets(rdata);
+    if ("name" in rdata) {
+      this.octets(rdata.before ?? []);
+      this.name(rdata.name);
+    } else this.octets(rdata);
     const length = rdlength ?? this.#octets.length - lengthAt - 2;
     [this.#octets[lengthAt], this.#octets[lengthAt + 1]] = octetsOf(length) as [number, number];
   }
