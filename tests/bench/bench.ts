@@ -18,6 +18,7 @@ import { hasProgram, packageOf } from "../support/programs.ts";
 import { endAll, mustRun } from "../support/run.ts";
 import { OUTSTANDING } from "./dnsperf.ts";
 import { type Blocks, type BlockSizes, hostAt, makeBlocks, writeZone } from "./names.ts";
+import { measurePolicy } from "./policy.ts";
 import { measureEcho, measureExpiry } from "./remarks.ts";
 import {
   disturbance,
@@ -77,6 +78,8 @@ interface Scale {
   readonly counts: Counts;
   readonly rounds: number;
   readonly queriesPerSecond: number;
+  /** In the long list. */
+  readonly names: number;
 }
 
 const FULL: Scale = {
@@ -84,6 +87,7 @@ const FULL: Scale = {
   counts: { full: 100_000, paced: 20_000, warm: 20_000 },
   rounds: 3,
   queriesPerSecond: 2_000,
+  names: 1_000_000,
 };
 
 const QUICK: Scale = {
@@ -91,6 +95,7 @@ const QUICK: Scale = {
   counts: { full: 10_000, paced: 2_000, warm: 5_000 },
   rounds: 1,
   queriesPerSecond: 2_000,
+  names: 100_000,
 };
 
 interface Options {
@@ -204,6 +209,8 @@ async function bench(directory: string, options: Options): Promise<number> {
       await remarkOnExpiry(bench, plain, fresh);
       await remarkOnEcho(bench, plain, scale.queriesPerSecond);
     }
+    const probe = hostAt(blocks.plain, 0);
+    bench.remarks.push("", ...await measurePolicy(directory, scale.names, probe, only));
   } catch (error) {
     // A server that does not start ends the bench, but what was measured is still worth a report.
     bench.problems.push(messageOf(error));

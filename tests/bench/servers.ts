@@ -29,7 +29,8 @@ const DNSMASQ_CACHE_MAX = 10_000;
 /** Longer than the whole bench: no mapping expires while it is measured. */
 const NAT_TTL_SECONDS = 3_600;
 
-const LOOPBACK = "127.0.0.1";
+/** Where all of them listen. */
+export const LOOPBACK = "127.0.0.1";
 
 /** A server that can be asked. */
 export interface Running {
