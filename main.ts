@@ -68,27 +68,28 @@ async function main(): Promise<number> {
 }
 
 async function run(config: Config): Promise<number> {
+  const ending = new AbortController();
+  // Before anything else: whatever takes long is given up.
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    Deno.addSignalListener(signal, () => ending.abort());
+  }
   startLog(config.logLevel, config.logFormat, writeToStderr);
-  const stopped = Promise.withResolvers<void>();
-  Deno.addSignalListener("SIGINT", stopped.resolve);
-  Deno.addSignalListener("SIGTERM", stopped.resolve);
   let hasChanged = false;
   let onHangup = (): void => {
     hasChanged = true;
   };
   Deno.addSignalListener("SIGHUP", () => onHangup());
-  const server = await serve(config);
-  onHangup = () => void server.reload();
-  // What was read at the start may be old by now.
-  if (hasChanged) onHangup();
-  if (isChild) detach(config);
-  void tellSystemd();
-  const looking = new AbortController();
-  const looked = warnOfSurroundings(config, looking.signal);
-  await stopped.promise;
-  looking.abort();
-  await Promise.all([server.stop(), looked]);
-  if (config.pidFile !== undefined) removeFile(config.pidFile);
+  let hasPidFile = false;
+  await serve(config, ending.signal, (reload) => {
+    onHangup = reload;
+    // What was read at the start may be old by now.
+    if (hasChanged) reload();
+    if (isChild) detach(config);
+    hasPidFile = config.pidFile !== undefined;
+    void tellSystemd();
+    void warnOfSurroundings(config, ending.signal);
+  });
+  if (hasPidFile) removeFile(config.pidFile!);
   return Exit.OK;
 }
 

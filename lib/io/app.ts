@@ -40,40 +40,72 @@ const SOCKET_INTERVAL_MS = 50;
 /** How long a batch that is under way may take when dotp ends. */
 const STOP_MS = 700;
 
-/** A running dotp. */
-export interface Server {
-  /** Begins to answer. */
-  start(): void;
-  /** Reads the domain files again. */
-  reload(): Promise<void>;
-  /** Stops listening, lets the batch under way finish; resolves when all is closed. */
-  stop(): Promise<void>;
+/** What takes part in the path of a query, until it is closed. */
+interface Path {
+  /** Neither listens nor asks any more. */
+  close(): void;
 }
 
 /**
- * Starts dotp; resolves once it listens, nft works and what an earlier run has left is taken over.
- * Names that are not configured are answered before that, the others get SERVFAIL.
+ * Runs dotp until it is told to end, at whatever it is then: what nft does is not waited for.
  *
+ * Names that are not configured are answered while what an earlier run has left is taken over, the
+ * others get SERVFAIL until then.
+ *
+ * @param signal tells it to end
+ * @param onReady called once dotp listens, nft works and what an earlier run has left is taken over,
+ * with what reads the domain files again
  * @throws {StartError}
  */
-export async function serve(config: Config): Promise<Server> {
-  await checkPermissions(config);
-  const policy = await PolicyKeeper.start(config);
-  await lockTable(config, new AbortController().signal);
+export async function serve(
+  config: Config,
+  signal: AbortSignal,
+  onReady: (reload: () => void) => void,
+): Promise<void> {
+  const ended = Promise.withResolvers<undefined>();
+  signal.addEventListener("abort", () => ended.resolve(undefined));
   const nft = new NftProgram(config.table, config.rulesFile);
-  try {
+  let nat: Nat | undefined;
+  let path: Path | undefined;
+  const start = async () => {
+    await checkPermissions(config);
+    const policy = await PolicyKeeper.start(config);
+    await lockTable(config, signal);
     await checkTable(config, nft);
-    const nat = await makeNat(config, nft);
-    const server = connect(config, policy, nft, nat);
-    server.start();
+    nat = await makeNat(config, nft);
+    signal.throwIfAborted();
+    path = connect(config, policy, nat);
     await nat.adopt();
+    return { policy, nat };
+  };
+  const close = () => {
+    path?.close();
+    nat?.stop();
+  };
+  try {
+    const running = await Promise.race([start(), ended.promise]);
+    if (running === undefined) return;
+    const { policy, nat: { mappings, committer } } = running;
     announce(config, policy.active.current.domains.size);
-    if (nat.mappings.size <= VERIFY_MAPPINGS_MAX) warnOfRules(config, nft);
-    return server;
-  } catch (error) {
+    if (mappings.size <= VERIFY_MAPPINGS_MAX) void warnOfRules(config, nft);
+    onReady(() => void policy.reload());
+    await ended.promise;
+    close();
+    // What is not in the kernel yet is no loss, but nft need not be torn out of a batch.
+    await withinTime(committer.idle(), STOP_MS);
+  } finally {
+    close();
     nft.close();
-    throw error;
+    endPrograms();
   }
+}
+
+/** Waits for something, but no longer than some time. */
+async function withinTime(awaited: Promise<void>, timeoutMs: number): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, timeoutMs);
+  await Promise.race([awaited, promise]);
+  clearTimeout(timer);
 }
 
 /**
@@ -81,7 +113,7 @@ export async function serve(config: Config): Promise<Server> {
  *
  * @throws {StartError}
  */
-function connect(config: Config, policy: PolicyKeeper, nft: NftProgram, nat: Nat): Server {
+function connect(config: Config, policy: PolicyKeeper, nat: Nat): Path {
   const { mappings, committer, keeper } = nat;
   const random = randomNumbers();
   const inFlight = new PendingQueries<Peer>(random, ({ hostname }) => hostname);
@@ -121,24 +153,14 @@ function connect(config: Config, policy: PolicyKeeper, nft: NftProgram, nat: Nat
     () => upstream.nextDeadlineMs,
     () => upstream.handleTimeout(nowMs()),
   );
+  sockets.check();
+  listener.receive();
   return {
-    start: () => {
-      sockets.check();
-      listener.receive();
-    },
-    reload: () => policy.reload(),
-    stop: async () => {
+    close: () => {
       listener.close();
       upstream.close();
       deadlines.stop();
       sockets.stop();
-      nat.stop();
-      const { promise, resolve } = Promise.withResolvers<void>();
-      const timer = setTimeout(resolve, STOP_MS);
-      await Promise.race([committer.idle(), promise]);
-      clearTimeout(timer);
-      nft.close();
-      endPrograms();
     },
   };
 }

@@ -5,8 +5,9 @@
  */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { DOTP_BIN } from "../lab/dotp.ts";
+import { DOTP_BIN, dotpCommand } from "../lab/dotp.ts";
 import { Address, FAKE4, FAKE6, real4 } from "../lab/lab.ts";
+import { type NftMode, NftStub } from "../support/nft_stub.ts";
 import { testUnless } from "../support/programs.ts";
 import { address, answer, assertOneLine, shareLab } from "./setup.ts";
 
@@ -172,7 +173,7 @@ Deno.test("main() prints rules that nft takes and dotp works with, when asked fo
     try {
       const checked = await lab().runDotp({ args: ["check", "nft", ...args(options)] });
       assertEquals([checked.code, checked.stderr], [0, ""], checked.stdout);
-      assertEquals(checked.stdout.trimEnd().split("\n").length, 3, checked.stdout);
+      assertEquals(checked.stdout.trimEnd().split("\n").length, 4, checked.stdout);
     } finally {
       await lab().exec("gateway", "nft", "delete", "table", "inet", table);
     }
@@ -278,7 +279,8 @@ Deno.test("main() ends with 0 within a second, when queries and nft are under wa
   });
   const dotp = await lab().startDotp();
   for (const pid of await dotp.nftProcesses()) {
-    await lab().gateway.call("signal", { pid, signal: "SIGSTOP" });
+    // One that only lists may have ended by now.
+    await lab().gateway.call("signal", { pid, signal: "SIGSTOP" }).catch(() => {});
   }
   const asked = [silent, mapped].map((name) => lab().tryQuery(name, "A", { timeoutMs: 1_500 }));
   // A reply that comes later has overtaken the one that waits for nft.
@@ -291,6 +293,79 @@ Deno.test("main() ends with 0 within a second, when queries and nft are under wa
   for (const { pid } of left) await lab().gateway.call("signal", { pid, signal: "SIGKILL" });
   assertEquals(await Promise.all(asked), [undefined, undefined]);
   assertEquals(left, [], "a hung nft is left");
+});
+
+/** What dotp is at when it is told to end: the program that hangs, and whether it is in the background. */
+const BUSY_WITH: readonly [what: string, NftMode, hung: RegExp, daemonize: string[]][] = [
+  ["looks at the table", "hang", /sleep/, []],
+  ["takes over mappings", "hang when it lists", /sleep/, []],
+  ["takes over mappings in the background", "hang when it lists", /sleep/, ["--daemonize"]],
+];
+
+for (const [what, mode, hung, daemonize] of BUSY_WITH) {
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    Deno.test(`main() ends within a second, when it gets ${signal} while nft hangs and it ${what}`, async () => {
+      const { gateway } = lab();
+      const directory = await Deno.makeTempDir();
+      const stub = await NftStub.make(directory);
+      await stub.set(mode);
+      const command = dotpCommand({ args: args({}), more: daemonize });
+      const dotp = await gateway.spawn(command, { ...stub.env });
+      await lab().until(
+        "an nft that hangs",
+        () => gateway.call("processes", null),
+        (processes) => processes.some(({ command }) => hung.test(command)),
+      );
+      const startedAt = performance.now();
+      await dotp.signal(signal);
+      const { code } = await dotp.ended;
+      const ms = performance.now() - startedAt;
+      assertEquals(code, daemonize.length > 0 ? 1 : 0);
+      assert(ms < 1_000, `${ms} ms`);
+      assertEquals(await gateway.call("processes", null), [], "something is left");
+      await Deno.remove(directory, { recursive: true });
+    });
+  }
+}
+
+Deno.test("main() ends with 0 within a second, when it takes over a hundred thousand mappings", async () => {
+  const { gateway } = lab();
+  await gateway.exec(["nft", "delete table inet dotp"]);
+  await lab().loadRules();
+  for (let first = 0; first < 100_000; first += 1_000) {
+    const hosts = Array.from({ length: 1_000 }, (_, i) => {
+      const n = 1 + first + i;
+      return { a: n >>> 16, bc: `${(n >>> 8) & 0xff}.${n & 0xff}` };
+    });
+    const reals = hosts.map(({ a, bc }) => `10.${a}.${bc}`);
+    const pairs = hosts.map(({ a, bc }) => `198.${18 + a}.${bc} : 10.${a}.${bc}`);
+    const fill = `add element inet dotp nat_map { ${pairs.join(",")} }
+add element inet dotp nat_addr { ${reals.join(",")} }
+`;
+    await gateway.exec(["nft", "-f", "-"], fill);
+  }
+  // The longer it has been at it, the more has been read.
+  for (const listings of [1, 2]) {
+    const dotp = await gateway.spawn(dotpCommand({ args: args({}) }), {});
+    const seen = new Set<number>();
+    await lab().until(
+      `${listings} listings`,
+      () => gateway.call("processes", null),
+      (processes) => {
+        for (const { pid, command } of processes) if (/nft.*list/.test(command)) seen.add(pid);
+        return seen.size >= listings;
+      },
+    );
+    const startedAt = performance.now();
+    await dotp.signal("SIGTERM");
+    const { code } = await dotp.ended;
+    const ms = performance.now() - startedAt;
+    assertEquals(code, 0);
+    assert(ms < 1_000, `${ms} ms`);
+    assertEquals(await gateway.call("processes", null), [], "nft is left");
+  }
+  await gateway.exec(["nft", "delete table inet dotp"]);
+  await lab().loadRules();
 });
 
 Deno.test("main() leaves a child that works and ends with 0, with --daemonize", async () => {

@@ -13,6 +13,8 @@ export type NftMode =
   /** Never ends; with a child that outlives it and holds its pipes. */
   | "hang"
   | "hang with a child"
+  /** Does everything but list, which never ends. */
+  | "hang when it lists"
   /** Has the kernel refuse some batches: adds a command that it refuses as busy. */
   | "refuse some"
   /** An nft without `-i`; so are those below, which get each transaction as a whole. */
@@ -69,6 +71,9 @@ case $mode in
   die) kill -KILL $$;;
   hang) exec sleep 1000;;
   "hang with a child") sleep 1000; exit 1;;
+  "hang when it lists")
+    case "$*" in *list*) exec sleep 1000;; esac
+    exec nft "$@";;
   "refuse some")
     # What feeds nft must not hold its output, which is over when nft is.
     case $1 in

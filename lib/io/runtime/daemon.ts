@@ -37,6 +37,10 @@ export async function startChild(
   config: Files,
 ): Promise<number> {
   const child = spawn(await ownCommand(program, config), args);
+  // It has a session of its own, so nobody else would tell it.
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    Deno.addSignalListener(signal, () => child.kill(signal));
+  }
   const complaints = passOn(child.stderr);
   if (await isReady(child.stdout)) return 0;
   const { code } = await child.status;
