@@ -17,6 +17,7 @@ import {
   type Prefix,
 } from "./address.ts";
 import type { DomainRule } from "./policy/domain_set.ts";
+import type { PrivateReals } from "./policy/policy.ts";
 
 /** Levels that `--log-level` takes, most talkative first. */
 export const LOG_LEVELS = ["debug", "info", "warning", "error"] as const;
@@ -30,10 +31,6 @@ export type LogFormat = typeof LOG_FORMATS[number];
 export const POOL_FULL = ["servfail", "evict"] as const;
 /** A choice of `POOL_FULL`. */
 export type PoolFull = typeof POOL_FULL[number];
-/** What becomes of private real addresses, as `--private-reals` takes it. */
-export const PRIVATE_REALS = ["map", "pass", "refuse"] as const;
-/** A choice of `PRIVATE_REALS`. */
-export type PrivateReals = typeof PRIVATE_REALS[number];
 
 /** The longest prefix for fakes, bits: two fakes in IPv4, an interface identifier in IPv6. */
 export const PREFIX_LENGTH_MAX: Readonly<Record<Family, number>> = { 4: 30, 6: 64 };

@@ -60,7 +60,7 @@ export {
 export { Flag, Rcode, Type } from "./dns/constants.ts";
 export { type DomainRule, DomainSet, Rule } from "./policy/domain_set.ts";
 export { LabelHash } from "./policy/label_hash.ts";
-export { ActivePolicy, type Policy } from "./policy/policy.ts";
+export { ActivePolicy, type Policy, type PrivateReals } from "./policy/policy.ts";
 export { Message } from "./dns/message.ts";
 export { LabelWalk, nameFromText, nameToText } from "./dns/name.ts";
 export { type Change, ChangeLog } from "./nat/changes.ts";

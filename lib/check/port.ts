@@ -88,11 +88,11 @@ export function sameSocket({ listen: a }: Config, { listen: b }: Config): boolea
 }
 
 /** Whether two do the same, however they log and whether they went to the background. */
-function sameJob(a: Config, b: Config): boolean {
-  const job = ({ listen, upstream, prefixes, domains, domainFiles, natTtl, table }: Config) => {
-    return JSON.stringify([listen, upstream, prefixes, domains, domainFiles, natTtl, table]);
-  };
-  return job(a) === job(b);
+function sameJob(...configs: [Config, Config]): boolean {
+  const [a, b] = configs.map((
+    { logLevel: _l, logFormat: _f, daemonize: _d, pidFile: _p, ...job },
+  ) => JSON.stringify(job));
+  return a === b;
 }
 
 function text({ id }: { readonly id: number }): string {

@@ -5,7 +5,8 @@
  * @module
  */
 import { TOPICS } from "../check/finding.ts";
-import { LOG_FORMATS, LOG_LEVELS, POOL_FULL, PRIVATE_REALS } from "../config.ts";
+import { LOG_FORMATS, LOG_LEVELS, POOL_FULL } from "../config.ts";
+import { PRIVATE_REALS } from "../policy/policy.ts";
 import { PROGRAM } from "./unit.ts";
 
 /** Shells that `dotp completions` takes. */

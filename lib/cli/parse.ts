@@ -29,13 +29,13 @@ import {
   POOL_FULL,
   PORT_MAX,
   PREFIX_LENGTH_MAX,
-  PRIVATE_REALS,
   quote,
   TABLE_LENGTH_MAX,
   UsageError,
 } from "../config.ts";
 import { ruleFromText } from "../policy/domain_rule.ts";
 import type { DomainRule } from "../policy/domain_set.ts";
+import { PRIVATE_REALS } from "../policy/policy.ts";
 import { COMMANDS, type CommandWord, type Option, OPTIONS, type Shell, SHELLS } from "./options.ts";
 import { PROGRAM } from "./unit.ts";
 

@@ -35,7 +35,7 @@ export interface QueryParts {
 }
 
 /**
- * An error in answer to a query, into `out`.
+ * An error in answer to a query, or with NOERROR an answer without records, into `out`.
  *
  * @returns octets written
  */

@@ -70,13 +70,13 @@ export class PolicyKeeper {
   }
 
   async #read(): Promise<Policy> {
-    const { domains, domainFiles } = this.#config;
+    const { domains, domainFiles, privateReals } = this.#config;
     const lengths = await Promise.all(domainFiles.map(lengthOf));
     const octets = Math.min(lengths.reduce((sum, length) => sum + length, 0), FILE_LENGTH_MAX);
     const expected = octets / LABEL_LENGTH_USUAL;
     const set = new DomainSet(this.#hash, domains, { expected });
     for (const path of domainFiles) this.#report(path, await readDomainFile(path, set));
-    return { domains: set };
+    return { domains: set, privateReals };
   }
 
   #report(path: string, file: DomainFile): void {

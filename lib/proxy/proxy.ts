@@ -125,6 +125,8 @@ export class DnsProxy<Peer> {
     switch (outcome) {
       case "malformed":
         return this.#fail(query, UNREADABLE);
+      case "private":
+        return this.#refuse(query.peer, query, Rcode.NOERROR);
       case "oversized":
         return this.#fail(query, "the reply about a configured name has too many addresses");
       case "full":

@@ -33,7 +33,7 @@ import {
 import type { ActivePolicy } from "../policy/policy.ts";
 import type { Message } from "../dns/message.ts";
 import { INVALID, LabelWalk, nameKey, sameName, skipName } from "../dns/name.ts";
-import type { Family } from "../address.ts";
+import { type Family, kindOf } from "../address.ts";
 import type { Mappings } from "../nat/mappings.ts";
 import { ReplyAddresses } from "../nat/reply_addresses.ts";
 
@@ -45,6 +45,8 @@ export type Outcome =
   | "rewritten"
   /** It concerns a configured name and is damaged; no byte was changed. */
   | "malformed"
+  /** It has a private address of a configured name, which is not to be had; no byte was changed. */
+  | "private"
   /** It has more addresses than are mapped for one reply; no byte was changed. */
   | "oversized"
   /** The pool has no fake for one of its addresses; no byte was changed. */
@@ -210,9 +212,15 @@ export class Rewriter {
   }
 
   #collectAddress({ view }: Message, offset: number, family: Family): Outcome {
-    const isLeft = isNeverMapped(view, offset, family) ||
-      this.#mappings.of(family).holdsFake(view, offset);
-    return isLeft || this.#addresses.add(offset, family) ? "rewritten" : "oversized";
+    const kind = kindOf(view, offset, family);
+    if (kind === "unmappable" || this.#mappings.of(family).holdsFake(view, offset)) {
+      return "rewritten";
+    }
+    const { privateReals = "map" } = this.#policy.current;
+    if (kind === "private" && privateReals !== "map") {
+      return privateReals === "pass" ? "rewritten" : "private";
+    }
+    return this.#addresses.add(offset, family) ? "rewritten" : "oversized";
   }
 
   /** Collects each address in the hints of an SVCB or HTTPS record (RFC 9460 section 7.3). */
@@ -319,20 +327,4 @@ function startOf(reply: Message, i: number): number {
   const offset = reply.ownerOffset(i);
   const isPointer = (reply.view.getUint8(offset) & LABEL_TYPE_MASK) === LABEL_TYPE_POINTER;
   return isPointer ? reply.view.getUint16(offset) & POINTER_OFFSET_MASK : offset;
-}
-
-/**
- * Whether an address can be nobody's real one: unspecified, loopback, multicast, limited broadcast
- * (RFC 6890 section 2.2), or an IPv4 address in IPv6 clothes (RFC 4291 section 2.5.5.2).
- */
-function isNeverMapped(view: DataView, offset: number, family: Family): boolean {
-  const first = view.getUint32(offset);
-  if (family === 4) {
-    const octet = first >>> 24;
-    return first === 0 || octet === 127 || (octet & 0xf0) === 224 || first === 0xffffffff;
-  }
-  if (first >>> 24 === 0xff) return true;
-  if (first !== 0 || view.getUint32(offset + 4) !== 0) return false;
-  const third = view.getUint32(offset + 8);
-  return third === 0xffff || (third === 0 && view.getUint32(offset + 12) <= 1);
 }

@@ -72,6 +72,8 @@ Deno.test("judgeTaken() knows dotp, when it is run in one way or another", () =>
       ["dotp", ...same, "--nat-ttl", "60"],
       /^warning dotp is listening .* other options, .*restart/,
     ],
+    [["dotp", ...same, "--private-reals", "pass"], /^warning .* other options/],
+    [["dotp", ...same, "--log-level", "debug"], /^ok /],
     [["dotp", ...args({ "--port": "54" }, "-d", "example.com")], /^error .* is taken by deno,/],
     [["dotp", "check", ...same], /^error /],
     [["nc", "-u", "-l", "192.0.2.1", "53"], /^error .* is taken by deno, process 7: end it/],

@@ -166,3 +166,28 @@ Deno.test("dotp asks and answers over IPv6, when it is told to", async () => {
   assertEquals((await lab().fetch(fake)).at, real6(6));
   assertEquals(lab().server.queries.at(-1)?.from.host, Address.gatewayOutside6);
 });
+
+Deno.test("dotp passes or refuses private addresses, when it is told so", async () => {
+  const [inside, outside] = ["inside.example.com", "outside.example.com"];
+  const six = "fd00::7";
+  await lab().setScript({
+    [`${inside} A`]: answer(address(inside, many4(7)), address(inside, real4(45))),
+    [`${inside} AAAA`]: answer(address(inside, six)),
+    [`${outside} A`]: answer(address(outside, real4(46))),
+  });
+  {
+    await using _ = await lab().startDotp({ more: ["--private-reals", "pass"] });
+    const [passed, mapped = ""] = await lab().resolve(inside, "A");
+    assertEquals(passed, many4(7));
+    assert(isFake(mapped));
+    assertEquals((await lab().fetch(mapped)).at, real4(45));
+    assertEquals(await lab().resolve(inside, "AAAA"), [six]);
+  }
+  await using dotp = await lab().startDotp({ more: ["--private-reals", "refuse"] });
+  for (const type of ["A", "AAAA"]) {
+    const { message } = await lab().query(inside, type, { edns: 1232 });
+    assertEquals([message.rcode, message.answers], ["NOERROR", []]);
+  }
+  assert(isFake((await lab().resolve(outside, "A"))[0] ?? ""));
+  assert(!dotp.log.some((line) => /SERVFAIL/.test(line)), dotp.log.join("\n"));
+});

@@ -159,8 +159,15 @@ Deno.test("dotp ignores a reply, when an address of a configured name has anothe
 });
 
 Deno.test("dotp leaves an address alone, when it cannot be anyone's real one", async () => {
-  const odd4 = ["0.0.0.0", "127.0.0.1", "224.0.0.1", "239.255.255.255", "198.18.7.7"];
-  const odd6 = ["::", "::1", "ff02::1", "2001:2::7"];
+  const odd4 = [
+    "0.0.0.0",
+    "127.0.0.1",
+    "224.0.0.1",
+    "239.255.255.255",
+    "169.254.169.254",
+    "198.18.7.7",
+  ];
+  const odd6 = ["::", "::1", "ff02::1", "fe80::1", "2001:2::7"];
   const records = [...odd4, ...odd6].map((data) => address(NAME, data));
   const { data } = await rewritten(NAME, "A", answer(...records));
   assertEquals(data, [...odd4, ...odd6]);

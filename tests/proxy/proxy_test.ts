@@ -17,7 +17,7 @@ import {
 import type { Barrier } from "../../lib/kernel/barrier.ts";
 import { defined } from "../support/defined.ts";
 import { bytesOf, viewOf } from "../support/hex.ts";
-import { type NatOptions, obtain, realAddress } from "../support/nat.ts";
+import { obtain, realAddress } from "../support/nat.ts";
 import {
   a,
   aaaa,
@@ -33,7 +33,12 @@ import {
 } from "../support/packet.ts";
 import { holds } from "../support/property.ts";
 import { decode } from "../support/reader.ts";
-import { makeRewriting, type Rewriting, TTL_MAX } from "../support/rewriting.ts";
+import {
+  makeRewriting,
+  type Rewriting,
+  type RewritingOptions,
+  TTL_MAX,
+} from "../support/rewriting.ts";
 
 const NAME = "www.example.com";
 const OTHER = { name: "www.other.test" };
@@ -97,7 +102,7 @@ class Dotp {
   #nextSocket = 0;
   readonly #answerer: DnsProxy<string>;
 
-  constructor(options: NatOptions & { domains?: readonly string[] } = {}) {
+  constructor(options: RewritingOptions = {}) {
     this.rewriting = makeRewriting(options);
     this.barrier = new FakeBarrier(this.rewriting.nat);
     this.#answerer = new DnsProxy({
@@ -328,6 +333,16 @@ Deno.test("DnsProxy.onReply() answers SERVFAIL, when the mapping cannot be had",
     message({ id: 0xbeef, flags: SERVFAIL_FLAGS, additionals: [opt(1232, 0x8000)] }),
   ]]);
   assertEquals(proxy.failures, ["the mapping could not be brought into the kernel"]);
+});
+
+Deno.test("DnsProxy.onReply() answers without records, when a private address is refused", () => {
+  for (const additionals of [[], [opt(1232)]]) {
+    const proxy = new Dotp({ privateReals: "refuse" });
+    proxy.query(query({ id: 0xbeef, additionals }));
+    proxy.answer({ answers: [cname(NAME, "www.cdn.net"), a("www.cdn.net", "10.0.0.1")] });
+    assertEquals(proxy.takeReplies(), [message({ id: 0xbeef, additionals })]);
+    assertEquals(proxy.failures, []);
+  }
 });
 
 Deno.test("DnsProxy.onReply() answers SERVFAIL, when the pool is full", () => {

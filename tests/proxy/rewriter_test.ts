@@ -487,14 +487,17 @@ Deno.test("Rewriter.rewrite() passes and allocates nothing, when RCODE is not NO
 Deno.test("Rewriter.rewrite() leaves a record whole, when its address is nobody's real one", () => {
   const special = [
     ...["0.0.0.0", "127.0.0.1", "127.255.255.255", "224.0.0.1", "239.255.255.255"],
-    ...["255.255.255.255", "198.18.0.0", "198.18.0.1", "198.19.255.255"],
+    ...["255.255.255.255", "198.18.0.0", "198.18.0.1", "198.19.255.255", "169.254.169.254"],
   ].map((address) => a(NAME, address, 900));
   const special6 = [
     "::",
     "::1",
     "ff02::1",
     "ff00::",
+    "fe80::1",
+    "::2",
     "0:0:0:0:0:ffff:c000:201",
+    "64:ff9b::a9fe:a9fe",
     "2001:2::",
     "2001:2::1",
   ]
@@ -519,9 +522,7 @@ Deno.test("Rewriter.rewrite() maps an address, when it is next to one that is no
     ],
     ...["198.17.255.255", "198.20.0.0", "10.0.0.1", "192.168.0.1", "100.64.0.1"],
     ...[
-      "::2",
       "fe00::",
-      "fe80::1",
       "fd00::1",
       "1::",
       "::1:0:0:0",
@@ -536,6 +537,58 @@ Deno.test("Rewriter.rewrite() maps an address, when it is next to one that is no
     assertEquals(outcome, "rewritten", real);
     assertEquals(bytes, message({ answers: [address(NAME, fake, TTL_MAX)] }), real);
   }
+});
+
+/** Private addresses of a configured name, in each kind of record that has one. */
+const PRIVATE: readonly RecordSpec[] = [
+  a(NAME, "10.0.0.1"),
+  a(NAME, "100.64.0.1"),
+  aaaa(NAME, "fd00::1"),
+  https(NAME, [[4, bytesOf("192.168.0.1")]]),
+  https(NAME, [[1, hex("02 'h2'")], [6, bytesOf("fd00::1")]], { type: 64 }),
+];
+
+Deno.test("Rewriter.rewrite() leaves private addresses as they are, when they are to pass", () => {
+  const { rewrite } = makeRewriting({ privateReals: "pass" });
+  const both = message({ flags: REPLY_FLAGS | AD, answers: PRIVATE });
+  assertEquals(rewrite(both), { outcome: "passed", bytes: both });
+  const reply = (address: string, flags: number) => {
+    const answers = [...PRIVATE, a(NAME, address, TTL_MAX), a(NAME, "10.0.0.2", 900)];
+    return message({ flags: REPLY_FLAGS | flags, answers });
+  };
+  const { outcome, bytes } = rewrite(reply("192.0.2.1", AD));
+  assertEquals([outcome, bytes], ["rewritten", reply("198.18.0.1", 0)]);
+});
+
+Deno.test("Rewriter.rewrite() refuses a reply whole and takes no fake, when one address is private", () => {
+  const makes = makeRewriting({ privateReals: "refuse" });
+  for (const record of PRIVATE) {
+    for (
+      const spec of [
+        { answers: [record] },
+        { answers: [a(NAME, "192.0.2.77"), record] },
+        { answers: [a("other.test", "10.0.0.1")], additionals: [record] },
+        { answers: [cname(NAME, "x.net"), { ...record, owner: "x.net" }] },
+      ]
+    ) {
+      const reply = message(spec);
+      assertEquals(makes.rewrite(reply), { outcome: "private", bytes: reply });
+    }
+  }
+  assertEquals(makes.nat.log.size, 0);
+  for (
+    const answers of [
+      // What is not ours is not our business, and what is damaged is not to be judged.
+      [a("other.test", "10.0.0.1"), a(NAME, "192.0.2.1")],
+      [a(NAME, "127.0.0.1"), a(NAME, "169.254.0.1")],
+    ]
+  ) assert(makes.rewrite(message({ answers })).outcome !== "private");
+});
+
+Deno.test("Rewriter.rewrite() leaves a fake alone, when the fakes themselves are private", () => {
+  const makes = makeRewriting({ privateReals: "refuse", ipv4: "100.64.0.0/24" });
+  const reply = message({ answers: [a(NAME, "100.64.0.1")] });
+  assertEquals(makes.rewrite(reply), { outcome: "passed", bytes: reply });
 });
 
 Deno.test("Rewriter.rewrite() gives one fake, when the same real stands in several records", () => {

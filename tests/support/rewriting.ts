@@ -1,5 +1,5 @@
 /** A `Rewriter` for `example.com`, whose reals have fakes that a test can know beforehand. */
-import { ActivePolicy } from "../../lib/policy/policy.ts";
+import { ActivePolicy, type PrivateReals } from "../../lib/policy/policy.ts";
 import { Message } from "../../lib/dns/message.ts";
 import { type Outcome, Rewriter } from "../../lib/proxy/rewriter.ts";
 import { bytesOf, viewOf } from "./hex.ts";
@@ -21,6 +21,12 @@ export const FAKES: Readonly<Record<string, string>> = {
   "2001:db8::4": "2001:2::4",
 };
 
+/** What a rewriter is made for. */
+export interface RewritingOptions extends NatOptions {
+  readonly domains?: readonly string[];
+  readonly privateReals?: PrivateReals;
+}
+
 /** A rewriter and its mappings. */
 export interface Rewriting {
   readonly rewriter: Rewriter;
@@ -32,13 +38,13 @@ export interface Rewriting {
 
 /** Makes one. */
 export function makeRewriting(
-  { domains = ["example.com"], ...options }: NatOptions & { domains?: readonly string[] } = {},
+  { domains = ["example.com"], privateReals = "map", ...options }: RewritingOptions = {},
 ): Rewriting {
   const nat = makeNat(options);
   for (const [real, fake] of Object.entries(FAKES)) {
     adopt(nat.tables[real.includes(":") ? 6 : 4], fake, real);
   }
-  const policy = new ActivePolicy({ domains: setOf(...domains) });
+  const policy = new ActivePolicy({ domains: setOf(...domains), privateReals });
   const rewriter = new Rewriter(policy, nat.mappings, TTL_MAX);
   const reply = new Message();
   const rewrite = (bytes: Uint8Array, client = "192.0.2.99") => {
