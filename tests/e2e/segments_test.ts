@@ -6,7 +6,7 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { real4, real6, type Where } from "../lab/lab.ts";
+import { ECHO_PORT, real4, real6, type Where } from "../lab/lab.ts";
 import { shareLab } from "./setup.ts";
 
 /** How long to listen for an answer that must not come. */
@@ -60,9 +60,21 @@ const WATCH = `table inet strays {
 const INIT = "01000014" + "00000001" + "00010000" + "00010001" + "00000001";
 const HEARTBEAT = "04000008" + "00010004";
 
+/** Counts on the client the errors that seem to come from the fakes. */
+const ERRORS = `table inet errors {
+  counter unreachable4 { }
+  counter unreachable6 { }
+  chain input {
+    type filter hook input priority filter; policy accept;
+    ip saddr ${VERSIONS[0]?.fake} icmp code port-unreachable counter name unreachable4
+    ip6 saddr ${VERSIONS[1]?.fake} icmpv6 code port-unreachable counter name unreachable6
+  }
+}`;
+
 const lab = shareLab(async (lab) => {
   await lab.startWebServer();
   await lab.server.exec(["nft", "-f", "-"], WATCH);
+  await lab.client.exec(["nft", "-f", "-"], ERRORS);
 });
 
 for (const version of VERSIONS) {
@@ -129,6 +141,22 @@ for (const version of VERSIONS) {
     });
   });
 
+  Deno.test(`rules.nft leads an IPv${version.version} error back, when a datagram found nobody`, async () => {
+    await map(version, 0);
+    const before = await unreachable(version);
+    await lab().client.exchange({ to: { host: version.fake, port: 9 }, hex: "01", timeoutMs: 50 });
+    await lab().until("the error", () => unreachable(version), (count) => count > before);
+  });
+
+  Deno.test(`rules.nft translates all of an IPv${version.version} datagram, when it comes in fragments`, async () => {
+    await map(version, 0);
+    const to = { host: version.fake, port: ECHO_PORT };
+    const hex = "a5".repeat(4_000);
+    const back = await lab().client.exchange({ to, hex, timeoutMs: 2_000 });
+    assertEquals([back?.hex, back?.from], [hex, to]);
+    assertEquals(await missed(version), []);
+  });
+
   Deno.test(`rules.nft takes an IPv${version.version} connection, when it is opened with ECN`, async () => {
     await map(version, 0);
     await whileSet("client", { "net/ipv4/tcp_ecn": "1" }, async () => {
@@ -178,6 +206,20 @@ async function counted(counter: "second" | "with_ecn" | "associations"): Promise
 /** How many refusals the client has got. */
 async function prohibited({ version }: Version): Promise<number> {
   return (await lab().watched("client"))[`prohibited${version}`] ?? 0;
+}
+
+/** How many errors the client has got from the fake that a port of it is unreachable. */
+async function unreachable({ version }: Version): Promise<number> {
+  const text = await lab().exec(
+    "client",
+    "nft",
+    "list",
+    "counter",
+    "inet",
+    "errors",
+    `unreachable${version}`,
+  );
+  return Number(/packets (\d+)/.exec(text)?.[1]);
 }
 
 /** Has the client send a chunk of SCTP and waits until the gateway has done with it. */
