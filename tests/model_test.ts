@@ -1,8 +1,8 @@
 /**
  * The promise as a model: pool, tables, committer and a fake nft are driven with random questions,
- * time, failures, restarts and hands that meddle, and after every step what was handed out must work
- * and lead nowhere else. The model knows nothing of how it is done: it remembers what clients were
- * told, and looks at the kernel.
+ * time, connections, failures, restarts and hands that meddle, and after every step what was handed out
+ * must work and lead nowhere else, in the maps and in conntrack. The model knows nothing of how it is
+ * done: it remembers what clients were told, and looks at the kernel.
  */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
@@ -26,7 +26,7 @@ const USABLE: Readonly<Record<Family, ReadonlySet<string>>> = {
 };
 
 /** More reals than there are fakes, even numbers IPv4, odd ones IPv6. */
-const REALS = 40;
+const REALS = 80;
 
 function realOf(n: number): string {
   return n % 2 === 0 ? `192.0.2.${n + 1}` : `2001:db8::${(n + 1).toString(16)}`;
@@ -77,7 +77,7 @@ class Gateway {
   }
 
   ask(n: number): void {
-    const asked = this.run.ask(realOf(n));
+    const asked = this.run.ask(realOf(n), { name: `${n % 3}.test`, client: `${n % 5}` });
     if (asked !== undefined) this.#asked.push(asked);
   }
 
@@ -90,11 +90,48 @@ class Gateway {
     this.run.pass(ms);
   }
 
+  /** Nobody does anything for so long that any fake may get another real. */
+  async idle(): Promise<void> {
+    for (const ms of [TTL_MS, QUARANTINE_MS + 1]) {
+      this.pass(ms);
+      await this.run.settle();
+    }
+  }
+
   traffic(n: number): void {
     const fake = fakeOf(n);
     noteTraffic(this.run.nat.tables[familyOf(fake)], [fake], this.run.nowMs);
     const handed = this.#handed.get(fake);
-    if (handed !== undefined) handed.usedMs = this.run.nowMs;
+    // Once it is another's, the connection is deleted before that is handed out.
+    const isOthers = this.#active().some((pair) =>
+      pair.fake === fake && pair.real !== handed?.real
+    );
+    if (handed !== undefined && !isOthers) handed.usedMs = this.run.nowMs;
+  }
+
+  /** A client opens a connection to a fake, unless a foreign hand has led that astray. */
+  connect(n: number): void {
+    const fake = fakeOf(n);
+    const isOurs = this.#active().some(({ fake: ours }) => ours === fake);
+    if (isOurs && !this.#edited.has(fake)) this.kernel.connect(fake);
+  }
+
+  /** Connections to a fake end. */
+  disconnect(n: number): void {
+    for (const real of this.kernel.connectedTo(fakeOf(n))) {
+      this.kernel.connections.delete(`${fakeOf(n)} ${real}`);
+    }
+  }
+
+  /** Somebody looks which fakes have connections. */
+  list(): void {
+    const { settled } = this.run.barrier;
+    const fakes = Array.from(this.kernel.connections, (pair) => pair.split(" ")[0]!);
+    for (const family of FAMILIES) {
+      const ours = fakes.filter((fake) => familyOf(fake) === family);
+      const connections = ours.map((fake) => ({ fake: bytesOf(fake) }));
+      this.run.nat.tables[family].noteConnections(connections, settled);
+    }
   }
 
   missed(n: number): void {
@@ -194,9 +231,14 @@ class Gateway {
 
   /** A new run knows what the kernel knows: not what is quarantined, nor what a foreign hand took out. */
   #forgetWhatIsGone(): void {
+    const leads = (fake: string, real: string) =>
+      this.kernel.elements(familyOf(fake) === 4 ? "nat_map" : "nat_map6").get(fake) === real;
     for (const [fake, { real }] of this.#handed) {
-      const map = this.kernel.elements(familyOf(fake) === 4 ? "nat_map" : "nat_map6");
-      if (map.get(fake) !== real) this.#handed.delete(fake);
+      if (!leads(fake, real)) this.#handed.delete(fake);
+    }
+    for (const pair of this.kernel.connections) {
+      const [fake = "", real = ""] = pair.split(" ");
+      if (!leads(fake, real)) this.kernel.connections.delete(pair);
     }
   }
 
@@ -216,6 +258,11 @@ class Gateway {
       assert(
         wasTrue || this.#edited.has(fake),
         `${fake} was handed out for ${real} and was not in the kernel`,
+      );
+      const strays = this.kernel.connectedTo(fake).filter((to) => to !== real);
+      assert(
+        strays.length === 0 || this.#edited.has(fake),
+        `${fake} was handed out for ${real}, and conntrack leads it to ${strays.join()}`,
       );
       const before = this.#handed.get(fake);
       if (before !== undefined && before.real !== real) this.#checkQuarantine(fake, before, real);
@@ -262,8 +309,12 @@ const STEPS = {
   ask: 14,
   flood: 3,
   pass: 5,
+  idle: 3,
   settle: 6,
   traffic: 2,
+  connect: 4,
+  disconnect: 1,
+  list: 2,
   missed: 1,
   renew: 1,
   verify: 1,
@@ -297,6 +348,8 @@ async function take(gateway: Gateway, [what, n, m]: Step): Promise<void> {
   switch (what) {
     case "pass":
       return gateway.pass(TIMES_MS[n % TIMES_MS.length] ?? 0);
+    case "idle":
+      return await gateway.idle();
     case "settle":
       return await gateway.run.settle();
     case "verify":
@@ -336,6 +389,6 @@ for (const evicts of [false, true]) {
       gateway.check();
       gateway.checkQuiet();
     });
-    await holdsAsync(`model ${policy}`, property, 120);
+    await holdsAsync(`model ${policy}`, property, 300);
   });
 }

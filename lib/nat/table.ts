@@ -28,7 +28,7 @@ import { Quarantine } from "./quarantine.ts";
 import { readWords, RowIndex, Rows, WORD_LENGTH } from "./rows.ts";
 import { type Holder, Part, Shares } from "./shares.ts";
 
-/** Mappings of one family, active and quarantined: what a /14 of fakes holds, and about 30 MiB. */
+/** Mappings of one family, active and quarantined: what a /14 of fakes holds, and 30 to 40 MiB. */
 export const MAPPINGS_MAX = 262_144;
 
 /** Mappings that are looked at to find one to evict. */

@@ -3,6 +3,7 @@ import { addressToText, type Family } from "../../lib/address.ts";
 import type { Barrier } from "../../lib/kernel/barrier.ts";
 import { Committer } from "../../lib/kernel/committer.ts";
 import type { KernelEvent } from "../../lib/kernel/kernel.ts";
+import type { Holder } from "../../lib/nat/shares.ts";
 import { FakeNft } from "./fake_nft.ts";
 import { activePairs, addressesOf, makeNat, type Nat, type NatOptions } from "./nat.ts";
 
@@ -10,7 +11,7 @@ import { activePairs, addressesOf, makeNat, type Nat, type NatOptions } from "./
 const TURNS = 200;
 
 /** Whom a question comes from that says nothing else. */
-const HOLDER = { name: "example.com", client: "192.0.2.99" };
+const HOLDER: Holder = { name: "example.com", client: "192.0.2.99" };
 
 /** What mappings and committer are made with. */
 export interface CommittingOptions extends NatOptions {
@@ -73,12 +74,12 @@ export class Committing {
   }
 
   /** Asks for a real as a rewritten reply does, and waits like one; undefined where the pool is full. */
-  ask(real: string): Asked | undefined {
+  ask(real: string, holder: Holder = HOLDER): Asked | undefined {
     const family = real.includes(":") ? 6 : 4;
     const addresses = addressesOf([real]);
     const { mappings } = this.nat;
     const isKnown = mappings.renewAll(addresses, this.nowMs);
-    if (!isKnown && mappings.mapAll(addresses, HOLDER, this.nowMs) !== undefined) return undefined;
+    if (!isKnown && mappings.mapAll(addresses, holder, this.nowMs) !== undefined) return undefined;
     const revision = mappings.lease(addresses, 0);
     mappings.writeFakes(addresses);
     const fake = addressToText(new Uint8Array(addresses.view.buffer));
