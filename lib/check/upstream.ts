@@ -21,7 +21,8 @@ import {
   Type,
 } from "../dns/constants.ts";
 import { Message } from "../dns/message.ts";
-import { nameToText, sameOctets } from "../dns/name.ts";
+import { nameToText } from "../dns/name.ts";
+import { isAnswer } from "../dns/query.ts";
 import { Rule } from "../policy/domain_set.ts";
 import { error, type Finding, ok, type Seen, warning } from "./finding.ts";
 import { readAddresses } from "./network.ts";
@@ -51,14 +52,11 @@ export function upstreamQueries({ domains }: Config, ids: () => number): Uint8Ar
   return [...queries, ...[Type.A, Type.AAAA].map((type) => encodeQuery(ids(), domain.name, type))];
 }
 
-/** Whether a datagram from the upstream is the reply to a query: id, QR and question. */
+/** Whether a datagram from the upstream is the reply to one of these queries, which end with a question. */
 export function isReply(query: Uint8Array, datagram: Uint8Array): boolean {
   const [asked, got] = [query, datagram].map(toView) as [DataView, DataView];
-  return datagram.length >= query.length &&
-    got.getUint16(Offset.ID) === asked.getUint16(Offset.ID) &&
-    (got.getUint16(Offset.FLAGS) & Flag.QR) !== 0 &&
-    got.getUint16(Offset.QDCOUNT) === 1 &&
-    sameOctets(got, Offset.QUESTION, asked, Offset.QUESTION, query.length - Offset.QUESTION);
+  return isAnswer(got, datagram.length, asked, query.length) &&
+    got.getUint16(Offset.ID) === asked.getUint16(Offset.ID);
 }
 
 /**

@@ -126,6 +126,8 @@ export const NAME_LABELS_MAX = (NAME_LENGTH_MAX - 1) / 2;
 
 /** The largest message: what a UDP datagram's or a TCP message's length field can say. */
 export const MESSAGE_LENGTH_MAX = 0xffff;
+/** The largest message in a UDP datagram over IPv4: without its header and UDP's (RFC 768, RFC 791). */
+export const DATAGRAM_LENGTH_MAX = MESSAGE_LENGTH_MAX - 20 - 8;
 /** The largest message to a client that sent no OPT (RFC 1035 section 2.3.4, RFC 6891 section 6.2.3). */
 export const MESSAGE_LENGTH_PLAIN = 512;
 /** The smallest record: a root owner name and the fixed fields. */

@@ -18,21 +18,10 @@ import {
   Type,
 } from "./constants.ts";
 import { type Message, NO_OPT } from "./message.ts";
+import type { QueryParts } from "./query.ts";
 
 /** The UDP size that dotp itself states in an OPT of its own (RFC 6891 section 6.2.5). */
 const OWN_UDP_SIZE = 1232;
-
-/** What is kept of a query so that an error can answer it. */
-export interface QueryParts {
-  /** Header and, where it could be read, the question. */
-  readonly view: DataView;
-  /** Octets of these; `Offset.QUESTION` without a question. */
-  readonly length: number;
-  /** Whether the query had an OPT. */
-  readonly hasOpt: boolean;
-  /** Whether that OPT had DO set. */
-  readonly wantsDnssec: boolean;
-}
 
 /**
  * An error in answer to a query, or with NOERROR an answer without records, into `out`.
@@ -40,21 +29,21 @@ export interface QueryParts {
  * @returns octets written
  */
 export function writeError(out: DataView, query: QueryParts, rcode: Rcode): number {
-  copy(out, 0, query.view, 0, query.length);
+  copy(out, 0, query.view, 0, query.questionEnd);
   const kept = query.view.getUint16(Offset.FLAGS) & (OPCODE_MASK | Flag.RD | Flag.CD);
   out.setUint16(Offset.FLAGS, Flag.QR | Flag.RA | kept | rcode);
-  out.setUint16(Offset.QDCOUNT, query.length > Offset.QUESTION ? 1 : 0);
+  out.setUint16(Offset.QDCOUNT, query.questionEnd > Offset.QUESTION ? 1 : 0);
   out.setUint16(Offset.ANCOUNT, 0);
   out.setUint16(Offset.NSCOUNT, 0);
   out.setUint16(Offset.ARCOUNT, query.hasOpt ? 1 : 0);
-  if (!query.hasOpt) return query.length;
-  const fixed = query.length + 1;
-  out.setUint8(query.length, 0);
+  if (!query.hasOpt) return query.questionEnd;
+  const fixed = query.questionEnd + 1;
+  out.setUint8(query.questionEnd, 0);
   out.setUint16(fixed + Fixed.TYPE, Type.OPT);
   out.setUint16(fixed + Fixed.CLASS, OWN_UDP_SIZE);
   out.setUint32(fixed + Fixed.TTL, query.wantsDnssec ? OPT_FLAG_DO : 0);
   out.setUint16(fixed + Fixed.RDLENGTH, 0);
-  return query.length + OPT_LENGTH_MIN;
+  return query.questionEnd + OPT_LENGTH_MIN;
 }
 
 /**

@@ -9,10 +9,10 @@
 import { addressToText, isUnspecified } from "../address.ts";
 import { DnsProxy, type Failure } from "../proxy/proxy.ts";
 import type { Config } from "../config.ts";
-import { Offset } from "../dns/constants.ts";
+import { DATAGRAM_LENGTH_MAX, MESSAGE_LENGTH_PLAIN, Offset } from "../dns/constants.ts";
 import { nameToText } from "../dns/name.ts";
-import type { QueryParts } from "../dns/response.ts";
-import { PendingQueries, type PendingQuery } from "../proxy/pending.ts";
+import type { QueryParts } from "../dns/query.ts";
+import { type Listener, PendingQueries, type PendingQuery } from "../proxy/pending.ts";
 import { Rewriter } from "../proxy/rewriter.ts";
 import { Alarm, nowMs } from "./runtime/clock.ts";
 import {
@@ -116,15 +116,21 @@ async function withinTime(awaited: Promise<void>, timeoutMs: number): Promise<vo
 function connect(config: Config, policy: PolicyKeeper, nat: Nat): Path {
   const { mappings, committer, keeper } = nat;
   const random = randomNumbers();
-  const inFlight = new PendingQueries<Peer>(random, ({ hostname }) => hostname);
+  const inFlight = new PendingQueries<Peer>(random);
   const ttlMax = Math.floor(config.natTtl / 2);
   const rewriter = new Rewriter(policy.active, mappings, ttlMax);
   const onError = reporter();
-  const listener = bind(config, onError, (peer, view, length) => {
-    answerer.onQuery(peer, view, length, nowMs());
+  const socket = bind(config, onError, (peer, view, length) => {
+    answerer.onQuery(listener, peer, view, length, nowMs());
     deadlines.check();
     sockets.check();
   });
+  const listener: Listener<Peer> = {
+    replyLengthUsual: MESSAGE_LENGTH_PLAIN,
+    replyLengthMax: DATAGRAM_LENGTH_MAX,
+    clientOf: ({ hostname }) => hostname,
+    reply: (peer, view, length) => socket.send(peer, view, length),
+  };
   const upstream = openUpstream(config, random, {
     onReply: (channel, view, length) => {
       answerer.onReply(channel, view, length, nowMs());
@@ -136,10 +142,7 @@ function connect(config: Config, policy: PolicyKeeper, nat: Nat): Path {
     inFlight,
     rewriter,
     barrier: committer.barrier,
-    outlet: {
-      pick: (nowMs) => upstream.pick(nowMs),
-      reply: (peer, view, length) => listener.send(peer, view, length),
-    },
+    upstream,
     now: nowMs,
     onFailure: failureReporter(),
   });
@@ -154,10 +157,10 @@ function connect(config: Config, policy: PolicyKeeper, nat: Nat): Path {
     () => upstream.handleTimeout(nowMs()),
   );
   sockets.check();
-  listener.receive();
+  socket.receive();
   return {
     close: () => {
-      listener.close();
+      socket.close();
       upstream.close();
       deadlines.stop();
       sockets.stop();
@@ -233,7 +236,7 @@ function reporter(): (error: Error) => void {
 function failureReporter(): (why: Failure, query: QueryParts) => void {
   const limit = new RateLimit();
   return (why, query) => {
-    const name = () => nameToText(query.view, query.length, Offset.QUESTION);
+    const name = () => nameToText(query.view, query.questionEnd, Offset.QUESTION);
     log.debug("SERVFAIL for {name}: {why}", () => ({ name: name(), why }));
     limit.run(why, (more) => log.warning("answered SERVFAIL: {why}{more}", { why, more }));
   };

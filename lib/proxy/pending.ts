@@ -1,30 +1,33 @@
 /**
- * The queries that are under way to the upstream: who asked, what was asked, on which socket and
- * under which id, and until when a reply is awaited.
+ * The queries in flight, each kept whole until it is answered: its octets, who gets the answer and how,
+ * by which way to the upstream and under which id it was sent, how often, and until when a reply is
+ * awaited. So one can be sent again, by another way or to another upstream.
  *
- * A reply counts only on the socket and under the id of its query, with QR set, the same opcode and
- * the same question (RFC 5452 section 9.1); who it must come from is checked where it is received.
- * All queries wait equally long, so the queue by age is the queue of deadlines. Slots, ids and the
- * queries' first octets lie in arrays that are used again.
+ * A reply counts only on the channel and under the id that its query was sent with last, and if it
+ * answers that query; whom it must come from is checked where it is received. All queries wait equally
+ * long, so the queue by age is the queue of deadlines. Queries lie in rooms that are used again; a room
+ * that holds a longer one is made for it, and it counts for as many as it takes.
  *
  * @module
  */
+import { Offset } from "../dns/constants.ts";
+import { isAnswer, type QueryParts } from "../dns/query.ts";
 import { AgeQueue, NONE } from "../util/age_queue.ts";
-import {
-  Flag,
-  NAME_LENGTH_MAX,
-  Offset,
-  OPCODE_MASK,
-  QUESTION_FIXED_LENGTH,
-} from "../dns/constants.ts";
-import { sameOctets } from "../dns/name.ts";
-import type { QueryParts } from "../dns/response.ts";
 
-/** Queries under way at once; it stops a flood of queries while the upstream is silent. */
+/**
+ * Rooms for queries in flight, one for each but the longest; it stops a flood of queries while the
+ * upstream is silent. With what is known of its query a room takes 1.2 KiB, all of them 40 MiB.
+ */
 export const IN_FLIGHT_MAX = 32_768;
 
-/** Queries of one client under way at once; it stops one that would take every place. */
+/** Rooms of one client; it stops one that would take every room. */
 export const CLIENT_IN_FLIGHT_MAX = 2_048;
+
+/** Octets of a room. Longer queries are rare: a name has at most 255 octets, and padding goes to 128. */
+export const ROOM_LENGTH = 512;
+
+/** Rooms in one piece of memory, which costs less than one for each. */
+const ROOMS_MADE_AT_ONCE = 64;
 
 /** How long a reply is awaited. */
 export const UPSTREAM_TIMEOUT_MS = 5_000;
@@ -35,9 +38,6 @@ export const UPSTREAM_TIMEOUT_MS = 5_000;
  */
 export const DAMAGED_REPLIES_MAX = 16;
 
-/** Octets kept of each query: the header and the longest question. */
-const KEPT_LENGTH = Offset.QUESTION + NAME_LENGTH_MAX + QUESTION_FIXED_LENGTH;
-
 /** A way to the upstream that takes many queries at once, told apart by their ids: a socket. */
 export interface Channel<Q> {
   /** What awaits a reply on it, by id. */
@@ -46,46 +46,48 @@ export interface Channel<Q> {
   send(view: DataView, length: number): void;
 }
 
-/** What is known of a query that is to be sent on. */
-export interface Query<Peer> extends QueryParts {
-  /** Who asked, opaque to us. */
-  readonly peer: Peer;
-  /** The largest reply that the client takes, octets. */
-  readonly sizeMax: number;
+/** Where queries of one kind come from, and how replies get back to who asked. */
+export interface Listener<Peer> {
+  /** The longest reply to a client that has not said which it takes, octets. */
+  readonly replyLengthUsual: number;
+  /** The longest reply at all, octets. */
+  readonly replyLengthMax: number;
+  /** What tells one client from another, best without the port. */
+  clientOf(peer: Peer): string;
+  /** Sends a reply; the bytes are copied or sent before the call returns. */
+  reply(peer: Peer, view: DataView, length: number): void;
 }
 
-/** A query under way, as it is kept; also what is needed to answer it. */
-export class PendingQuery<Peer> implements Query<Peer> {
+/** A query in flight. */
+export class PendingQuery<Peer> implements QueryParts {
+  /** Its number among the queries in flight. */
+  readonly slot: number;
+  /** The whole query, under its client's id. */
+  view: DataView;
+  length = 0;
+  questionEnd = 0;
+  hasOpt = false;
+  wantsDnssec = false;
+  udpSize = 0;
+  /** Where it came from and who asked: the way back. */
+  listener: Listener<Peer>;
   peer: Peer;
-  sizeMax: number;
-  length: number;
-  hasOpt: boolean;
-  wantsDnssec: boolean;
-  deadlineMs = 0;
-  /** Where it was sent on, and under which id. */
-  channel: Channel<PendingQuery<Peer>>;
+  client = "";
+  /** How often it was sent. */
+  attempts = 0;
+  /** By which way it was sent last, and under which id; undefined where no reply is awaited. */
+  channel: Channel<PendingQuery<Peer>> | undefined;
   id = NONE;
+  deadlineMs = 0;
   /** Replies to it that came and could not be read. */
   damaged = 0;
-  readonly view: DataView;
+  readonly #room: DataView;
 
-  /**
-   * @param slot its number among those that are kept
-   * @param room where its first octets are kept
-   */
-  constructor(
-    query: Query<Peer>,
-    channel: Channel<PendingQuery<Peer>>,
-    readonly slot: number,
-    room: DataView,
-  ) {
-    this.view = room;
-    this.channel = channel;
-    this.peer = query.peer;
-    this.sizeMax = query.sizeMax;
-    this.length = query.length;
-    this.hasOpt = query.hasOpt;
-    this.wantsDnssec = query.wantsDnssec;
+  constructor(slot: number, room: DataView, listener: Listener<Peer>, peer: Peer) {
+    this.slot = slot;
+    this.view = this.#room = room;
+    this.listener = listener;
+    this.peer = peer;
   }
 
   /** The client's own id. */
@@ -93,69 +95,110 @@ export class PendingQuery<Peer> implements Query<Peer> {
     return this.view.getUint16(Offset.ID);
   }
 
-  /** A copy that outlives the next query in the same slot. */
-  copy(): PendingQuery<Peer> {
-    const room = this.view.buffer.slice(0, this.length) as ArrayBuffer;
-    return new PendingQuery(this, this.channel, this.slot, new DataView(room));
+  /** How many rooms it takes. */
+  get rooms(): number {
+    return roomsFor(this.length);
+  }
+
+  /** The longest reply that its client takes, octets. */
+  get replyLengthMax(): number {
+    const { replyLengthUsual, replyLengthMax } = this.listener;
+    return Math.min(replyLengthMax, Math.max(replyLengthUsual, this.udpSize));
+  }
+
+  /** Makes it another query. */
+  keep(parts: QueryParts, length: number, nowMs: number): void {
+    if (length > ROOM_LENGTH) this.view = new DataView(new ArrayBuffer(length));
+    octetsOf(this.view, length).set(octetsOf(parts.view, length));
+    this.length = length;
+    this.questionEnd = parts.questionEnd;
+    this.hasOpt = parts.hasOpt;
+    this.wantsDnssec = parts.wantsDnssec;
+    this.udpSize = parts.udpSize;
+    this.attempts = 0;
+    this.damaged = 0;
+    this.deadlineMs = nowMs + UPSTREAM_TIMEOUT_MS;
+  }
+
+  /** Gives a room of its own back. */
+  forget(): void {
+    this.view = this.#room;
   }
 }
 
-/** The queries under way. */
+/** The queries in flight. */
 export class PendingQueries<Peer> {
   readonly #pending: PendingQuery<Peer>[] = [];
   readonly #free: number[] = [];
+  /** Those that await a reply. */
   readonly #queue = new AgeQueue();
-  /** How many queries each client has under way. */
+  /** How many rooms each client has. */
   readonly #byClient = new Map<string, number>();
+  #rooms = 0;
+  /** Where the newest rooms are. */
+  #newest = new ArrayBuffer(0);
   readonly #randomId: () => number;
-  /** What tells one client from another. */
-  readonly clientOf: (peer: Peer) => string;
 
-  /**
-   * @param randomId a number from 0 to 65535 that nobody can guess
-   * @param clientOf what tells one client from another, best without the port
-   */
-  constructor(randomId: () => number, clientOf: (peer: Peer) => string) {
+  /** @param randomId a number from 0 to 65535 that nobody can guess */
+  constructor(randomId: () => number) {
     this.#randomId = randomId;
-    this.clientOf = clientOf;
   }
 
-  /** How many queries are under way. */
-  get size(): number {
-    return this.#queue.size;
+  /** How many rooms are taken. */
+  get rooms(): number {
+    return this.#rooms;
   }
 
-  /** When the next one runs out of time; `Infinity` without any. */
+  /** When the next query runs out of time; `Infinity` if none awaits a reply. */
   get nextDeadlineMs(): number {
     const oldest = this.#queue.oldest;
     return oldest === NONE ? Infinity : this.#pending[oldest]!.deadlineMs;
   }
 
   /**
-   * Notes a query that is about to be sent.
+   * Keeps a query that is about to be sent; undefined if there are too many, in all or of this client.
    *
-   * @returns the id to send it under, or `NONE` where too many are under way, in all or of this client
+   * @param parts of the query, whose octets are at the start of their view
+   * @param length octets of the query
    */
-  open(channel: Channel<PendingQuery<Peer>>, query: Query<Peer>, nowMs: number): number {
-    const client = this.clientOf(query.peer);
-    const ofClient = this.#byClient.get(client) ?? 0;
-    if (this.#queue.size >= IN_FLIGHT_MAX || ofClient >= CLIENT_IN_FLIGHT_MAX) return NONE;
-    this.#byClient.set(client, ofClient + 1);
+  open(
+    listener: Listener<Peer>,
+    peer: Peer,
+    parts: QueryParts,
+    length: number,
+    nowMs: number,
+  ): PendingQuery<Peer> | undefined {
+    const client = listener.clientOf(peer);
+    const rooms = roomsFor(length);
+    const ofClient = (this.#byClient.get(client) ?? 0) + rooms;
+    if (this.#rooms + rooms > IN_FLIGHT_MAX || ofClient > CLIENT_IN_FLIGHT_MAX) return undefined;
+    this.#rooms += rooms;
+    this.#byClient.set(client, ofClient);
+    const query = this.#next(listener, peer);
+    query.client = client;
+    query.keep(parts, length, nowMs);
+    this.#queue.push(query.slot);
+    return query;
+  }
+
+  /** Sends a query, or sends it again: by this way, under an id that is not in use there. */
+  send(query: PendingQuery<Peer>, channel: Channel<PendingQuery<Peer>>): void {
+    query.channel?.waiting.delete(query.id);
     let id: number;
     do id = this.#randomId(); while (channel.waiting.has(id));
-    const slot = this.#free.pop() ?? this.#pending.length;
-    const pending = this.#keep(slot, channel, query);
-    pending.deadlineMs = nowMs + UPSTREAM_TIMEOUT_MS;
-    pending.id = id;
-    pending.damaged = 0;
-    channel.waiting.set(id, pending);
-    this.#queue.push(slot);
-    return id;
+    query.channel = channel;
+    query.id = id;
+    query.attempts++;
+    channel.waiting.set(id, query);
+    const { clientId, view } = query;
+    view.setUint16(Offset.ID, id);
+    channel.send(view, query.length);
+    view.setUint16(Offset.ID, clientId);
   }
 
   /**
-   * The query that a message from the upstream answers, which goes on waiting; undefined where it
-   * answers none.
+   * The query that a message from the upstream answers, which goes on waiting; undefined if it answers
+   * none.
    *
    * @param channel the one it was received on
    */
@@ -166,59 +209,53 @@ export class PendingQueries<Peer> {
   ): PendingQuery<Peer> | undefined {
     if (length < Offset.QUESTION) return undefined;
     const query = channel.waiting.get(view.getUint16(Offset.ID));
-    return query !== undefined && answers(view, length, query) ? query : undefined;
+    if (query === undefined) return undefined;
+    return isAnswer(view, length, query.view, query.questionEnd) ? query : undefined;
   }
 
-  /** Takes a query out that waits; what is known of it is good until the next `open`. */
+  /** The next query that has run out of time; undefined if there is none. */
+  findExpired(nowMs: number): PendingQuery<Peer> | undefined {
+    return this.nextDeadlineMs <= nowMs ? this.#pending[this.#queue.oldest] : undefined;
+  }
+
+  /** Awaits no reply to a query any more. It stays as it is until it is closed. */
+  settle(query: PendingQuery<Peer>): void {
+    query.channel?.waiting.delete(query.id);
+    query.channel = undefined;
+    this.#queue.remove(query.slot);
+  }
+
+  /** Forgets a query that is settled. */
   close(query: PendingQuery<Peer>): void {
-    query.channel.waiting.delete(query.id);
-    const client = this.clientOf(query.peer);
-    const others = (this.#byClient.get(client) ?? 0) - 1;
+    const { client, rooms, slot } = query;
+    this.#rooms -= rooms;
+    const others = (this.#byClient.get(client) ?? 0) - rooms;
     if (others > 0) this.#byClient.set(client, others);
     else this.#byClient.delete(client);
-    this.#queue.remove(query.slot);
-    this.#free.push(query.slot);
+    query.forget();
+    this.#free.push(slot);
   }
 
-  /** Takes out the next query that ran out of time; undefined where there is none. */
-  takeExpired(nowMs: number): PendingQuery<Peer> | undefined {
-    if (this.nextDeadlineMs > nowMs) return undefined;
-    const query = this.#pending[this.#queue.oldest]!;
-    this.close(query);
+  #next(listener: Listener<Peer>, peer: Peer): PendingQuery<Peer> {
+    const slot = this.#free.pop() ?? this.#pending.length;
+    const query = this.#pending[slot] ??= new PendingQuery(slot, this.#room(slot), listener, peer);
+    query.listener = listener;
+    query.peer = peer;
     return query;
   }
 
-  #keep(
-    slot: number,
-    channel: Channel<PendingQuery<Peer>>,
-    query: Query<Peer>,
-  ): PendingQuery<Peer> {
-    let pending = this.#pending[slot];
-    if (pending === undefined) {
-      const room = new DataView(new ArrayBuffer(KEPT_LENGTH));
-      pending = new PendingQuery(query, channel, slot, room);
-      this.#pending[slot] = pending;
-    } else {
-      pending.channel = channel;
-      pending.peer = query.peer;
-      pending.sizeMax = query.sizeMax;
-      pending.length = query.length;
-      pending.hasOpt = query.hasOpt;
-      pending.wantsDnssec = query.wantsDnssec;
-    }
-    for (let i = 0; i < query.length; i++) pending.view.setUint8(i, query.view.getUint8(i));
-    return pending;
+  /** Room for a slot that has never been used. */
+  #room(slot: number): DataView {
+    const place = slot % ROOMS_MADE_AT_ONCE;
+    if (place === 0) this.#newest = new ArrayBuffer(ROOMS_MADE_AT_ONCE * ROOM_LENGTH);
+    return new DataView(this.#newest, place * ROOM_LENGTH, ROOM_LENGTH);
   }
 }
 
-/** Whether a message of at least a header is a reply to this query. */
-function answers<Peer>(view: DataView, length: number, query: PendingQuery<Peer>): boolean {
-  const flags = view.getUint16(Offset.FLAGS);
-  if ((flags & Flag.QR) === 0) return false;
-  if (((flags ^ query.view.getUint16(Offset.FLAGS)) & OPCODE_MASK) !== 0) return false;
-  if (view.getUint16(Offset.QDCOUNT) !== 1 || length < query.length) return false;
-  const nameLength = query.length - Offset.QUESTION - QUESTION_FIXED_LENGTH;
-  const fixed = Offset.QUESTION + nameLength;
-  return view.getUint32(fixed) === query.view.getUint32(fixed) &&
-    sameOctets(view, Offset.QUESTION, query.view, Offset.QUESTION, nameLength);
+function roomsFor(length: number): number {
+  return Math.ceil(length / ROOM_LENGTH);
+}
+
+function octetsOf({ buffer, byteOffset }: DataView, length: number): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, length);
 }

@@ -2,38 +2,29 @@
  * The path of one query, and the only place that branches: what is dropped, refused, sent on, passed,
  * rewritten, held until the kernel is ready, or answered with an error of our own.
  *
- * Everything it needs is given: sockets as an `Outlet`, time as a parameter. The buffers that it is
- * handed are its own until it returns; what it hands to the outlet the outlet copies.
+ * Everything it needs is given: listeners and upstream, time as a parameter. The buffers that it is
+ * handed are its own until it returns; what it sends is copied by who sends it.
  *
  * @module
  */
-import {
-  Flag,
-  MESSAGE_LENGTH_PLAIN,
-  Offset,
-  OPCODE_QUERY,
-  OPT_FLAG_DO,
-  Rcode,
-} from "../dns/constants.ts";
-import { MANY_OPT, Message, NO_OPT, opcodeOf } from "../dns/message.ts";
-import { fitInPlace, type QueryParts, writeError } from "../dns/response.ts";
+import { Flag, MESSAGE_LENGTH_PLAIN, Offset, OPCODE_QUERY, Rcode } from "../dns/constants.ts";
+import { Message, opcodeOf } from "../dns/message.ts";
+import { headerOf, partsOf, type QueryParts } from "../dns/query.ts";
+import { fitInPlace, writeError } from "../dns/response.ts";
 import {
   type Channel,
   DAMAGED_REPLIES_MAX,
+  type Listener,
   type PendingQueries,
   type PendingQuery,
-  type Query,
 } from "./pending.ts";
 import type { Barrier } from "../kernel/barrier.ts";
 import type { Rewriter } from "./rewriter.ts";
-import { NONE } from "../util/age_queue.ts";
 
-/** Where messages go. Bytes are copied or sent before a call returns. */
-export interface Outlet<Peer> {
-  /** A way to the upstream, picked so that nobody can guess it; undefined where there is none. */
+/** The ways to the upstream. */
+export interface Ways<Peer> {
+  /** One of them, picked so that nobody can guess it; undefined if there is none. */
   pick(nowMs: number): Channel<PendingQuery<Peer>> | undefined;
-  /** Sends a reply to a client. */
-  reply(peer: Peer, view: DataView, length: number): void;
 }
 
 /** Why a query was answered with SERVFAIL. */
@@ -54,10 +45,10 @@ export interface DnsProxyOptions<Peer> {
   readonly inFlight: PendingQueries<Peer>;
   readonly rewriter: Rewriter;
   readonly barrier: Pick<Barrier, "isCommitted" | "wait">;
-  readonly outlet: Outlet<Peer>;
+  readonly upstream: Ways<Peer>;
   /** The time, for replies that were held. */
   readonly now: () => number;
-  /** Told of each SERVFAIL; `view` and `length` are header and question of the query. */
+  /** Told of each SERVFAIL. */
   readonly onFailure: (why: Failure, query: QueryParts) => void;
 }
 
@@ -75,34 +66,36 @@ export class DnsProxy<Peer> {
     this.#options = options;
   }
 
-  /** Takes a datagram from a client, at the start of `view`. */
-  onQuery(peer: Peer, view: DataView, length: number, nowMs: number): void {
+  /** Takes a message from a client, at the start of `view`. */
+  onQuery(
+    listener: Listener<Peer>,
+    peer: Peer,
+    view: DataView,
+    length: number,
+    nowMs: number,
+  ): void {
     if (length < Offset.QUESTION) return;
     const flags = view.getUint16(Offset.FLAGS);
     if ((flags & Flag.QR) !== 0) return;
     if (opcodeOf(flags) !== OPCODE_QUERY) {
-      this.#refuse(peer, headerOf(view), Rcode.NOTIMP);
-      return;
+      return this.#refuse(listener, peer, headerOf(view), Rcode.NOTIMP);
     }
     const isWhole = this.#query.index(view, length);
-    const query = describe(peer, this.#query);
-    if (!isWhole || query === undefined) {
-      this.#refuse(peer, query ?? headerOf(view), Rcode.FORMERR);
-      return;
+    const parts = partsOf(this.#query);
+    if (!isWhole || parts === undefined) {
+      return this.#refuse(listener, peer, parts ?? headerOf(view), Rcode.FORMERR);
     }
-    const { inFlight, outlet } = this.#options;
-    const channel = outlet.pick(nowMs);
-    if (channel === undefined) {
-      this.#fail(query, "no socket to the upstream can be opened");
-      return;
+    const { inFlight, upstream } = this.#options;
+    const channel = upstream.pick(nowMs);
+    const query = channel && inFlight.open(listener, peer, parts, length, nowMs);
+    if (query === undefined) {
+      this.#refuse(listener, peer, parts, Rcode.SERVFAIL);
+      const why = channel === undefined
+        ? "no socket to the upstream can be opened"
+        : "too many queries are under way";
+      return this.#options.onFailure(why, parts);
     }
-    const id = inFlight.open(channel, query, nowMs);
-    if (id === NONE) {
-      this.#fail(query, "too many queries are under way");
-      return;
-    }
-    view.setUint16(Offset.ID, id);
-    channel.send(view, length);
+    inFlight.send(query, channel!);
   }
 
   /** Takes a message that came from the upstream itself, on one of the ways to it. */
@@ -117,16 +110,15 @@ export class DnsProxy<Peer> {
     if (query === undefined) return;
     const reply = this.#reply;
     const isWhole = reply.index(view, length);
-    const client = inFlight.clientOf(query.peer);
-    const outcome = rewriter.rewrite(reply, isWhole, client, nowMs);
+    const outcome = rewriter.rewrite(reply, isWhole, query.client, nowMs);
     // Another one may still come that can be read.
     if (outcome === "malformed" && ++query.damaged < DAMAGED_REPLIES_MAX) return;
-    inFlight.close(query);
+    inFlight.settle(query);
     switch (outcome) {
       case "malformed":
         return this.#fail(query, UNREADABLE);
       case "private":
-        return this.#refuse(query.peer, query, Rcode.NOERROR);
+        return this.#answer(query, Rcode.NOERROR);
       case "oversized":
         return this.#fail(query, "the reply about a configured name has too many addresses");
       case "full":
@@ -134,17 +126,19 @@ export class DnsProxy<Peer> {
       case "share":
         return this.#fail(query, "the fake addresses left are kept for other names and clients");
       case "passed":
-        return this.#send(query, this.#finish(reply, isWhole, query), reply.view);
+        return this.#send(query, reply.view, this.#finish(reply, isWhole, query));
       case "rewritten":
-        return this.#sendWhenCommitted(query, this.#finish(reply, isWhole, query), reply.view);
+        return this.#sendWhenCommitted(query, reply.view, this.#finish(reply, isWhole, query));
     }
   }
 
   /** Gives up on queries that have waited too long. */
   onTime(nowMs: number): void {
+    const { inFlight } = this.#options;
     for (;;) {
-      const query = this.#options.inFlight.takeExpired(nowMs);
+      const query = inFlight.findExpired(nowMs);
       if (query === undefined) return;
+      inFlight.settle(query);
       this.#fail(query, query.damaged > 0 ? UNREADABLE : "upstream is silent");
     }
   }
@@ -152,59 +146,41 @@ export class DnsProxy<Peer> {
   /** Puts the client's id back and makes the reply fit; returns the octets to send. */
   #finish(reply: Message, isWhole: boolean, query: PendingQuery<Peer>): number {
     reply.view.setUint16(Offset.ID, query.clientId);
-    return fitInPlace(reply, isWhole, query.hasOpt, query.sizeMax);
+    return fitInPlace(reply, isWhole, query.hasOpt, query.replyLengthMax);
   }
 
-  #sendWhenCommitted(query: PendingQuery<Peer>, length: number, view: DataView): void {
+  #sendWhenCommitted(query: PendingQuery<Peer>, view: DataView, length: number): void {
     const { barrier, rewriter } = this.#options;
-    if (barrier.isCommitted(rewriter.revision)) return this.#send(query, length, view);
-    const held = query.copy();
+    if (barrier.isCommitted(rewriter.revision)) return this.#send(query, view, length);
     const bytes = new Uint8Array(view.buffer, view.byteOffset, length).slice();
     const revisions = rewriter.revisions.slice();
     barrier.wait(revisions, (isCommitted) => {
       if (!isCommitted) {
-        return this.#fail(held, "the mapping could not be brought into the kernel");
+        return this.#fail(query, "the mapping could not be brought into the kernel");
       }
       // The client counts from now on.
       rewriter.prolong(revisions, this.#options.now());
-      this.#send(held, length, new DataView(bytes.buffer));
+      this.#send(query, new DataView(bytes.buffer), length);
     });
   }
 
-  #send(query: PendingQuery<Peer>, length: number, view: DataView): void {
-    this.#options.outlet.reply(query.peer, view, length);
+  #send(query: PendingQuery<Peer>, view: DataView, length: number): void {
+    query.listener.reply(query.peer, view, length);
+    this.#options.inFlight.close(query);
   }
 
-  #fail(query: Query<Peer>, why: Failure): void {
-    this.#refuse(query.peer, query, Rcode.SERVFAIL);
+  #fail(query: PendingQuery<Peer>, why: Failure): void {
     this.#options.onFailure(why, query);
+    this.#answer(query, Rcode.SERVFAIL);
   }
 
-  #refuse(peer: Peer, query: QueryParts, rcode: Rcode): void {
-    this.#options.outlet.reply(peer, this.#error, writeError(this.#error, query, rcode));
+  /** Answers a query without records. */
+  #answer(query: PendingQuery<Peer>, rcode: Rcode): void {
+    this.#refuse(query.listener, query.peer, query, rcode);
+    this.#options.inFlight.close(query);
   }
-}
 
-/** What is known of a query after its index was made; undefined without a readable question. */
-function describe<Peer>(peer: Peer, message: Message): Query<Peer> | undefined {
-  if (message.questionEnd <= 0) return undefined;
-  const opt = message.findOpt();
-  if (opt === MANY_OPT) return undefined;
-  const hasOpt = opt !== NO_OPT;
-  return {
-    peer,
-    view: message.view,
-    length: message.questionEnd,
-    hasOpt,
-    wantsDnssec: hasOpt && (message.ttlField(opt) & OPT_FLAG_DO) !== 0,
-    // Values below 512 count as 512 (RFC 6891 section 6.2.3).
-    sizeMax: hasOpt
-      ? Math.max(MESSAGE_LENGTH_PLAIN, message.classField(opt))
-      : MESSAGE_LENGTH_PLAIN,
-  };
-}
-
-/** The header of a query whose question cannot be read. */
-function headerOf(view: DataView): QueryParts {
-  return { view, length: Offset.QUESTION, hasOpt: false, wantsDnssec: false };
+  #refuse(listener: Listener<Peer>, peer: Peer, parts: QueryParts, rcode: Rcode): void {
+    listener.reply(peer, this.#error, writeError(this.#error, parts, rcode));
+  }
 }

@@ -2,7 +2,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { Offset, Rcode } from "../../lib/dns/constants.ts";
 import { Message } from "../../lib/dns/message.ts";
-import { fitInPlace, type QueryParts, writeError } from "../../lib/dns/response.ts";
+import type { QueryParts } from "../../lib/dns/query.ts";
+import { fitInPlace, writeError } from "../../lib/dns/response.ts";
 import { bytesOf, viewOf } from "../support/hex.ts";
 import { a, concat, message, opt, query, REPLY_FLAGS, txt } from "../support/packet.ts";
 import { decode } from "../support/reader.ts";
@@ -13,13 +14,17 @@ const OPT_LENGTH = 11;
 const TC = 0x0200;
 
 /** An error, in a buffer of octets that would show where one was left out. */
-function errorFor(parts: Omit<QueryParts, "view">, bytes: Uint8Array, rcode: Rcode): Uint8Array {
+function errorFor(
+  parts: Omit<QueryParts, "view" | "udpSize">,
+  bytes: Uint8Array,
+  rcode: Rcode,
+): Uint8Array {
   const out = new DataView(new Uint8Array(512).fill(0xa5).buffer);
-  return bytesOf(out, writeError(out, { ...parts, view: viewOf(bytes) }, rcode));
+  return bytesOf(out, writeError(out, { ...parts, view: viewOf(bytes), udpSize: 0 }, rcode));
 }
 
 Deno.test("writeError() repeats id and question, when the query had no OPT", () => {
-  const parts = { length: QUESTION_END, hasOpt: false, wantsDnssec: false };
+  const parts = { questionEnd: QUESTION_END, hasOpt: false, wantsDnssec: false };
   const bytes = query({ id: 0xbeef, question: { name: "wWw.eXample.com", type: 28 } });
   const expected = message({
     id: 0xbeef,
@@ -31,7 +36,7 @@ Deno.test("writeError() repeats id and question, when the query had no OPT", () 
 
 Deno.test("writeError() adds a bare OPT that keeps DO, when the query had an OPT", () => {
   for (const [wantsDnssec, ttl] of [[false, 0], [true, 0x8000]] as const) {
-    const parts = { length: QUESTION_END, hasOpt: true, wantsDnssec };
+    const parts = { questionEnd: QUESTION_END, hasOpt: true, wantsDnssec };
     const bytes = query({ additionals: [opt(4096, ttl, new Uint8Array(12))] });
     const expected = message({ flags: 0x8182, additionals: [opt(1232, ttl)] });
     assertEquals(errorFor(parts, bytes, Rcode.SERVFAIL), expected);
@@ -40,14 +45,14 @@ Deno.test("writeError() adds a bare OPT that keeps DO, when the query had an OPT
 });
 
 Deno.test("writeError() gives a header only, when the question could not be read", () => {
-  const parts = { length: Offset.QUESTION, hasOpt: false, wantsDnssec: false };
+  const parts = { questionEnd: Offset.QUESTION, hasOpt: false, wantsDnssec: false };
   const bytes = query({ id: 7, counts: [1, 2, 3, 4] });
   const error = errorFor(parts, bytes, Rcode.FORMERR);
   assertEquals([...error], [0, 7, 0x81, 0x81, 0, 0, 0, 0, 0, 0, 0, 0]);
 });
 
 Deno.test("writeError() keeps opcode, RD and CD and no other flag, when the query has them all", () => {
-  const parts = { length: Offset.QUESTION, hasOpt: false, wantsDnssec: false };
+  const parts = { questionEnd: Offset.QUESTION, hasOpt: false, wantsDnssec: false };
   for (
     const [flags, rcode, expected] of [
       [0x0000, Rcode.SERVFAIL, 0x8082],

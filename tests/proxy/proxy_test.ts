@@ -10,6 +10,7 @@ import {
   CLIENT_IN_FLIGHT_MAX,
   DAMAGED_REPLIES_MAX,
   IN_FLIGHT_MAX,
+  type Listener,
   PendingQueries,
   type PendingQuery,
   UPSTREAM_TIMEOUT_MS,
@@ -93,8 +94,14 @@ class Dotp {
   readonly barrier: FakeBarrier;
   readonly inFlight = new PendingQueries<string>(
     () => (this.#nextId = (this.#nextId + 257) & 0xffff),
-    (peer) => peer,
   );
+  /** Clients that ask by UDP. */
+  readonly listener: Listener<string> = {
+    replyLengthUsual: 512,
+    replyLengthMax: 65_507,
+    clientOf: (peer) => peer,
+    reply: (peer, view, length) => this.replies.push([peer, bytesOf(view, length)]),
+  };
   nowMs = 0;
   #nextId = 0x4000;
   /** Sockets that queries take in turn; without any none can be opened. */
@@ -109,19 +116,16 @@ class Dotp {
       inFlight: this.inFlight,
       rewriter: this.rewriting.rewriter,
       barrier: this.barrier,
-      outlet: {
-        pick: () => this.sockets[this.#nextSocket++ % this.sockets.length],
-        reply: (peer, view, length) => this.replies.push([peer, bytesOf(view, length)]),
-      },
+      upstream: { pick: () => this.sockets[this.#nextSocket++ % this.sockets.length] },
       now: () => this.nowMs,
       onFailure: (why) => this.failures.push(why),
     });
   }
 
   /** A datagram from a client, in a buffer that is used again. */
-  query(bytes: Uint8Array, peer = "client"): void {
+  query(bytes: Uint8Array, peer = "client", listener = this.listener): void {
     const view = viewOf(concat(bytes, new Uint8Array(100).fill(0xa5)));
-    this.#answerer.onQuery(peer, view, bytes.length, this.nowMs);
+    this.#answerer.onQuery(listener, peer, view, bytes.length, this.nowMs);
     new Uint8Array(view.buffer).fill(0x5a);
   }
 
@@ -303,7 +307,9 @@ Deno.test("DnsProxy.onReply() holds each reply for its own, when several wait", 
   const last = proxy.rewriting.nat.log.revision;
   const revisions = proxy.barrier.waiting.map(({ revisions }) => revisions);
   assertEquals(revisions, [[last - 2], [last - 1], [last]]);
+  assertEquals(proxy.inFlight.rooms, 3);
   for (const n of [2, 0, 1]) proxy.barrier.waiting[n]?.done(true);
+  assertEquals(proxy.inFlight.rooms, 0);
   assertEquals(proxy.replies.map(([peer, bytes]) => [peer, decode(bytes).id]), [
     ["client 3", 3],
     ["client 1", 1],
@@ -384,7 +390,7 @@ Deno.test("DnsProxy.onReply() goes on waiting, when a reply about a configured n
     proxy.query(query({ id: 0xbeef }));
     const { socket, id } = proxy.asked[0]!;
     proxy.receive(socket, message({ answers, id }).slice(0, length));
-    assertEquals([proxy.replies, proxy.inFlight.size], [[], 1], `${length}`);
+    assertEquals([proxy.replies, proxy.inFlight.rooms], [[], 1], `${length}`);
     proxy.answer({ answers: [a(NAME, "192.0.2.2")] });
     const expected = message({ id: 0xbeef, answers: [a(NAME, "198.18.0.2", TTL_MAX)] });
     assertEquals([proxy.takeReplies(), proxy.failures], [[expected], []], `${length}`);
@@ -492,6 +498,31 @@ Deno.test("DnsProxy.onReply() cuts at a record, when a reply is longer than the 
   }
 });
 
+Deno.test("DnsProxy.onReply() cuts nothing, when the client asked by a way that takes it all", () => {
+  for (const additionals of [[], [opt(512)]]) {
+    const proxy = new Dotp();
+    const stream = { ...proxy.listener, replyLengthUsual: 65_535, replyLengthMax: 65_535 };
+    proxy.query(query({ id: 0xbeef, question: OTHER, additionals }), "client", stream);
+    const spec = replyOfLength(65_535, { question: OTHER, additionals });
+    proxy.answer(spec);
+    assertEquals(proxy.takeReplies(), [message({ ...spec, id: 0xbeef })]);
+  }
+});
+
+Deno.test("DnsProxy.onReply() cuts what no datagram holds, when the client says it takes it", () => {
+  const proxy = new Dotp();
+  const additionals = [opt(0xffff)];
+  for (const length of [65_507, 65_508]) {
+    proxy.query(query({ id: 0xbeef, question: OTHER, additionals }));
+    proxy.answer(replyOfLength(length, { question: OTHER, additionals }));
+    const [reply] = proxy.takeReplies();
+    assertEquals([reply?.length === length, (reply![2]! & 2) !== 0], [
+      length === 65_507,
+      length > 65_507,
+    ]);
+  }
+});
+
 Deno.test("DnsProxy.onReply() cuts a rewritten reply, when it is held until the kernel has it", () => {
   const proxy = new Dotp();
   proxy.query(query({ id: 0xbeef }));
@@ -542,7 +573,7 @@ Deno.test("DnsProxy.onReply() takes the right reply, when forged ones come befor
     ] as const
   ) {
     proxy.receive(to, bytes);
-    assertEquals([proxy.replies, proxy.inFlight.size], [[], 1], what);
+    assertEquals([proxy.replies, proxy.inFlight.rooms], [[], 1], what);
   }
   proxy.answer({ answers: [a(NAME, "192.0.2.1")] });
   assertEquals(proxy.takeReplies(), [
@@ -584,7 +615,7 @@ Deno.test("DnsProxy.onTime() answers SERVFAIL, when the upstream was silent for 
   const withOpt = message({ id: 2, flags: SERVFAIL_FLAGS, additionals: [opt(1232)] });
   assertEquals(proxy.replies[1], ["second", withOpt]);
   assertEquals(proxy.failures, ["upstream is silent", "upstream is silent"]);
-  assertEquals(proxy.inFlight.size, 0);
+  assertEquals(proxy.inFlight.rooms, 0);
 });
 
 Deno.test("DnsProxy.onTime() gives up all that is due, when many queries waited", () => {
@@ -639,7 +670,7 @@ Deno.test("DnsProxy.onQuery() answers SERVFAIL, when there is no socket to the u
   proxy.query(query({ id: 0xbeef }));
   assertEquals(proxy.takeReplies(), [message({ id: 0xbeef, flags: SERVFAIL_FLAGS })]);
   assertEquals(proxy.failures, ["no socket to the upstream can be opened"]);
-  assertEquals(proxy.inFlight.size, 0);
+  assertEquals(proxy.inFlight.rooms, 0);
 });
 
 Deno.test("DnsProxy.onQuery() never says more than it was asked, when octets are random", () => {
@@ -683,7 +714,7 @@ Deno.test("DnsProxy.onReply() passes or waits, when a reply is random behind its
       const [reply] = proxy.takeReplies();
       if (!isOurs) assertEquals(reply?.slice(2), whole.slice(2));
       else assertEquals(reply?.length ?? whole.length, whole.length);
-      assertEquals(proxy.inFlight.size, reply === undefined ? 1 : 0);
+      assertEquals(proxy.inFlight.rooms, reply === undefined ? 1 : 0);
       proxy.time(proxy.nowMs + UPSTREAM_TIMEOUT_MS);
       proxy.takeReplies();
     }),
