@@ -24,7 +24,7 @@ import {
   warnOfRules,
 } from "./preflight.ts";
 import { DatagramSocket, type OnDatagram, type Peer } from "./portable/datagrams.ts";
-import { VERIFY_MAPPINGS_MAX } from "./keeper.ts";
+import { VERIFY_MAPPINGS_MAX } from "../kernel/maintenance.ts";
 import { lockTable } from "./lock.ts";
 import { log, RateLimit } from "./runtime/log.ts";
 import { makeNat, type Nat } from "./nat.ts";
@@ -114,7 +114,7 @@ async function withinTime(awaited: Promise<void>, timeoutMs: number): Promise<vo
  * @throws {StartError}
  */
 function connect(config: Config, policy: PolicyKeeper, nat: Nat): Path {
-  const { mappings, committer, keeper } = nat;
+  const { mappings, committer } = nat;
   const random = randomNumbers();
   const inFlight = new PendingQueries<Peer>(random);
   const ttlMax = Math.floor(config.natTtl / 2);
@@ -132,10 +132,7 @@ function connect(config: Config, policy: PolicyKeeper, nat: Nat): Path {
     reply: (peer, view, length) => socket.send(peer, view, length),
   };
   const upstream = openUpstream(config, random, {
-    onReply: (channel, view, length) => {
-      answerer.onReply(channel, view, length, nowMs());
-      keeper.check();
-    },
+    onReply: (channel, view, length) => answerer.onReply(channel, view, length, nowMs()),
     onError,
   });
   const answerer = new DnsProxy<Peer>({

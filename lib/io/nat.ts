@@ -13,8 +13,8 @@ import { Mappings } from "../nat/mappings.ts";
 import { Table } from "../nat/table.ts";
 import { Committer } from "../kernel/committer.ts";
 import type { KernelEvent } from "../kernel/kernel.ts";
-import { breathe, nowMs } from "./runtime/clock.ts";
-import { Keeper } from "./keeper.ts";
+import { Maintenance } from "../kernel/maintenance.ts";
+import { Alarm, breathe, nowMs } from "./runtime/clock.ts";
 import { log, RateLimit } from "./runtime/log.ts";
 import { PortableKernel } from "./portable/kernel.ts";
 import type { NftProgram } from "./portable/nft.ts";
@@ -27,11 +27,13 @@ const RETRY_MS = 1_000;
  * nothing else happens does not wait.
  */
 const PACE = { recentMs: 10, gatherMs: 2 } as const;
+/** The shortest time between two calls of maintenance. */
+const ALARM_INTERVAL_MS = 20;
+
 /** The NAT state and who looks after it. */
 export interface Nat {
   readonly mappings: Mappings;
   readonly committer: Committer;
-  readonly keeper: Keeper;
   /** Takes over what an earlier run has left in the kernel; replies with fakes wait for it. */
   adopt(): Promise<void>;
   /** Looks after it no more; a batch that is under way goes on. */
@@ -45,6 +47,7 @@ export async function makeNat(config: Config, nft: NftProgram): Promise<Nat> {
   const kernel = new PortableKernel(config, nft);
   await warnOfConnections(kernel);
   const { pause, giveUp } = makeRetry();
+  const report = makeReport();
   const committer = new Committer({
     kernel,
     log: changes,
@@ -53,21 +56,26 @@ export async function makeNat(config: Config, nft: NftProgram): Promise<Nat> {
     pace: makePace(),
     breathe,
     pause,
-    report: makeReport(),
+    report,
+    onTurn: () => alarm.check(),
   });
-  const keeper = new Keeper({ config, mappings, committer, kernel });
+  const ttlMs = config.natTtl * 1_000;
+  const maintenance = new Maintenance({ mappings, committer, kernel, ttlMs, now: nowMs, report });
+  const alarm = new Alarm(
+    ALARM_INTERVAL_MS,
+    () => maintenance.nextDeadlineMs,
+    () => maintenance.handleTimeout(nowMs()),
+  );
   return {
     mappings,
     committer,
-    keeper,
     adopt: async () => {
       const adopted = await committer.adopt(nowMs());
       if (adopted > 0) log.info("took over {adopted} mappings from the kernel", { adopted });
-      keeper.check();
     },
     stop: () => {
       giveUp();
-      keeper.stop();
+      alarm.stop();
     },
   };
 }
@@ -100,6 +108,8 @@ function wordsFor(event: KernelEvent): string {
       return `Somebody else has changed the kernel's sets: ${event.elements} elements are repaired`;
     case "refused":
       return `The kernel refused to ${event.change} one mapping: ${event.detail}`;
+    case "notes":
+      return `Cannot read what the rules note in nat_${event.set}: ${event.detail}`;
     case "connections":
       return `Connections to fakes cannot be looked at or deleted: ${event.detail}`;
   }

@@ -35,6 +35,8 @@ export interface CommitterOptions {
   /** Resolves when a failed attempt may be repeated; false to give up, at the end of the program. */
   readonly pause: () => Promise<boolean>;
   readonly report: (event: KernelEvent) => void;
+  /** Called when a batch or an attempt to repair has ended, well or not. */
+  readonly onTurn?: () => void;
 }
 
 /** Brings the tables' changes into the kernel. */
@@ -44,7 +46,6 @@ export class Committer {
   readonly #options: CommitterOptions;
   readonly #writer: KernelWriter;
   readonly #reconciler: Reconciler;
-  /** Whether the kernel holds what the tables say up to the settled revision, as far as is known. */
   #isInStep = true;
   #isRunning = false;
   /** Resolves when the batch or the attempt to repair that is in flight has ended. */
@@ -64,6 +65,11 @@ export class Committer {
     this.#reconciler = new Reconciler({ kernel, log, mappings });
   }
 
+  /** Whether the kernel holds what the tables say up to the settled revision, as far as is known. */
+  get isInStep(): boolean {
+    return this.#isInStep;
+  }
+
   /** Starts bringing over what has changed, unless that is in flight or nothing has. */
   start(): void {
     if (this.#isRunning || this.#isQuiet) return;
@@ -74,15 +80,6 @@ export class Committer {
   /** Resolves when nothing is in flight any more. */
   async idle(): Promise<void> {
     while (this.#isRunning) await this.#turn.promise;
-  }
-
-  /**
-   * Resolves when the kernel has what has changed up to now, or nothing is in flight. Unlike `idle` it
-   * does not wait for what is changed later, so it resolves under any load.
-   */
-  async caughtUp(): Promise<void> {
-    const { revision } = this.#options.log;
-    while (this.#isRunning && !this.barrier.isCommitted(revision)) await this.#turn.promise;
   }
 
   /** Reads the sets, however large, and repairs whatever is not as the tables say. */
@@ -129,6 +126,7 @@ export class Committer {
   }
 
   #endTurn(): void {
+    this.#options.onTurn?.();
     this.#turn.resolve();
     this.#turn = Promise.withResolvers();
   }

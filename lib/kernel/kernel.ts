@@ -97,5 +97,7 @@ export type KernelEvent =
     readonly reason: Refusal;
     readonly detail: string;
   }
+  /** What the rules note cannot be read. */
+  | { readonly kind: "notes"; readonly set: NoteSet; readonly detail: string }
   /** Connections cannot be listed or deleted. */
   | { readonly kind: "connections"; readonly detail: string };

@@ -365,11 +365,22 @@ export class Table {
    */
   renew(nowMs: number, most = 0): void {
     for (let n = 0; n < Math.min(most, this.size) || this.nextRenewalMs <= nowMs; n++) {
-      const slot = this.#inKernel.oldest;
-      this.#inKernel.renew(slot);
-      this.#slots.addedMs[slot] = nowMs;
-      this.#options.log.push("renew", this.family, this.#pair(slot));
+      this.#renew(this.#inKernel.oldest, nowMs);
     }
+  }
+
+  /**
+   * Renews in the kernel the mapping of a fake that was not found there though it is active, unless the
+   * kernel got it later than that: it fails where somebody has taken it out.
+   *
+   * @returns whether it is renewed
+   */
+  recheck(fake: Uint8Array, missedAtMs: number, nowMs: number): boolean {
+    const slot = this.#findFake(fake);
+    if (slot === NONE || !this.#isActive(slot)) return false;
+    if (this.#slots.addedMs[slot]! >= missedAtMs) return false;
+    this.#renew(slot, nowMs);
+    return true;
   }
 
   /**
@@ -648,6 +659,12 @@ export class Table {
 
   #noteFill(nowMs: number): void {
     this.#marks.note(this.#shares.commonShare * 100, nowMs);
+  }
+
+  #renew(slot: number, nowMs: number): void {
+    this.#inKernel.renew(slot);
+    this.#slots.addedMs[slot] = nowMs;
+    this.#options.log.push("renew", this.family, this.#pair(slot));
   }
 
   #isActive(slot: number): boolean {

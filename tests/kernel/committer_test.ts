@@ -332,7 +332,6 @@ for (
   const [what, ask] of [
     ["adopt", (committer) => committer.adopt(0)],
     ["verify", (committer) => committer.verify()],
-    ["caughtUp", (committer) => committer.caughtUp()],
   ] as [string, (committer: Committer) => Promise<unknown>][]
 ) {
   Deno.test(`Committer.${what}() resolves, when there is always more to commit`, async () => {

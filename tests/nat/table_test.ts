@@ -404,6 +404,19 @@ Deno.test("Table.renew() keeps the revision, when a reply waits for the mapping"
   assertEquals([table.holds(1), log.revision], [true, 2]);
 });
 
+Deno.test("Table.recheck() renews a mapping, when a packet missed it after the kernel had got it", () => {
+  const { table, log } = makeTable();
+  const fake = obtain(table, "10.0.0.1", 100);
+  log.takeAll();
+  const recheck = (missedAtMs: number) => table.recheck(bytesOf(fake), missedAtMs, 200);
+  assertEquals([recheck(50), recheck(100), log.size], [false, false, 0]);
+  assertEquals([recheck(101), recheck(101), recheck(200)], [true, false, false]);
+  assertEquals(taken(log), [`2 renew ${fake} 10.0.0.1`]);
+  assertEquals(table.recheck(bytesOf("203.0.113.1"), 300, 300), false);
+  table.expire(100 + TTL_MS);
+  assertEquals(recheck(1e9), false);
+});
+
 Deno.test("Table.adopt() knows how long the kernel has had a pair, when it is told", () => {
   const { table, log } = makeTable("192.0.2.0/29", { ttlMs: 100_000 });
   table.expectTimeout(1_250);

@@ -178,8 +178,9 @@ export class FakeNft implements Kernel {
   connectionsProblem: string | undefined;
   /** Whether a deletion of connections is done and helps nothing. */
   isDeletionVain = false;
-  /** How many sets, and how often connections have been read. */
+  /** How often sets, what the rules note, and connections have been read. */
   reads = 0;
+  noteReads = 0;
   connectionReads = 0;
   /** Whether nft works, is missing, or dies once the kernel has taken a transaction. */
   state: "up" | "away" | "dies" = "up";
@@ -187,6 +188,10 @@ export class FakeNft implements Kernel {
   isImmediate = false;
   /** What the rules have noted, by set, with the age in seconds of each fake. */
   readonly notes: Record<NoteSet, Map<string, number>> = { seen: new Map(), missed: new Map() };
+  /** Whether the table has those sets. */
+  hasNotes = true;
+  /** Called as something is begun to be read. */
+  onRead: (what: "sets" | "notes" | "connections") => void = () => {};
   #running = 0;
   #released = Promise.resolve();
   #release = () => {};
@@ -222,6 +227,7 @@ export class FakeNft implements Kernel {
 
   read(family: Family): Eventually<ReadResult<KernelState>> {
     this.reads++;
+    this.onRead("sets");
     return this.#answer(() => {
       if (this.state !== "up") return { kind: "unavailable", detail: "nft is not there" };
       const { set, map } = NAMES[family];
@@ -238,8 +244,11 @@ export class FakeNft implements Kernel {
   }
 
   readNotes(family: Family, set: NoteSet): Eventually<ReadResult<AddressList>> {
-    return this.#answer(() => {
+    this.noteReads++;
+    this.onRead("notes");
+    return this.#answerBeside(() => {
       if (this.state !== "up") return { kind: "unavailable", detail: "nft is not there" };
+      if (!this.hasNotes) return { kind: "refused", reason: "missing", detail: "No such set" };
       const value = new AddressList(family);
       for (const [fake, ageS] of this.notes[set]) value.add(parseAddress(fake).bytes, ageS);
       return { kind: "done", value };
@@ -248,7 +257,8 @@ export class FakeNft implements Kernel {
 
   readConnections(family: Family): Eventually<ReadResult<PairList>> {
     this.connectionReads++;
-    return this.#answer(() => {
+    this.onRead("connections");
+    return this.#answerBeside(() => {
       const detail = this.connectionsProblem;
       if (detail !== undefined) return { kind: "unavailable", detail };
       const value = new PairList(family);
@@ -279,6 +289,11 @@ export class FakeNft implements Kernel {
       this.#running--;
       return work();
     });
+  }
+
+  /** Beside whatever else is in flight. */
+  #answerBeside<T>(work: () => T): Eventually<T> {
+    return this.isImmediate ? work() : this.#released.then(work);
   }
 }
 
