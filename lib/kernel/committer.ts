@@ -5,7 +5,7 @@
  * What is changed while a batch is in flight is the next batch. Where the kernel turns out not to be as
  * dotp left it (someone flushed a map, a leftover is in the way), or could not be asked at all, it is
  * read and brought back to what the tables say before anyone is answered. While that fails too, nobody
- * gets a fake: the barrier is shut, and it is tried again after a pause. `verify` finds out, between
+ * gets a fake: the barrier is shut until the kernel answers again, and it is tried after each pause. `verify` finds out, between
  * two batches, what someone else has done to the sets.
  *
  * Neither the runtime nor a clock is used here, and no text: the kernel and the pauses are given. Where
@@ -158,8 +158,9 @@ export class Committer {
 
   *#repair(): Steps<void> {
     this.#isVerifyDue = false;
-    if (!this.#isInStep) this.barrier.hold();
     const { changes, pending, revision, foreign } = yield* this.#reconciler.compare();
+    // Now that the kernel has answered it is worth waiting.
+    if (!this.#isInStep) this.barrier.hold();
     this.#note(pending);
     if (this.#isInStep && foreign > 0) {
       this.#options.report({ kind: "foreign", elements: foreign });

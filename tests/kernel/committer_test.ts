@@ -447,6 +447,21 @@ Deno.test("Committer tells all who wait and all who come, when nft is away", asy
   assertEquals(kindsOf(world), ["failed"]);
 });
 
+Deno.test("Committer lets nobody wait for an nft that hangs again, when it has failed before", async () => {
+  const world = make();
+  world.nft.state = "away";
+  world.ask("192.0.2.1");
+  await world.settle();
+  world.nft.hold();
+  world.retry();
+  await world.settle();
+  assertEquals(world.ask("192.0.2.1")?.answer, false);
+  world.nft.state = "up";
+  world.nft.release();
+  await world.committer.idle();
+  assertEquals(world.ask("192.0.2.1")?.wasTrue, true);
+});
+
 Deno.test("Committer recovers after the pause, when nft is back", async () => {
   const world = make();
   const before = world.ask("192.0.2.1");
