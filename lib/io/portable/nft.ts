@@ -25,10 +25,11 @@ import { ENVIRONMENT, runProgram, startProblem } from "../runtime/process.ts";
 /** How long nft may take over one transaction before it is ended. */
 export const TRANSACTION_TIMEOUT_MS = 3_000;
 /**
- * How long nft may take to list a set: the first time it may be large (6 s for 200,000 elements on a
- * busy machine), later so many times as long as the slowest listing has taken.
+ * How long nft may take to list a set: at first as long as the largest one takes on a slow machine
+ * (6 s for 200,000 elements on a busy one), later so many times as long as the slowest listing took;
+ * after each that took too long twice that, as a set may have grown.
  */
-export const LIST_TIMEOUT = { firstMs: 60_000, leastMs: 10_000, times: 5 } as const;
+export const LIST_TIMEOUT = { mostMs: 60_000, leastMs: 3_000, times: 5 } as const;
 /** From so many elements on a transaction gets a process of its own; measured, see README. */
 export const OWN_PROCESS_MIN = 150;
 /** Octets that one `nft -i` is given before it is replaced, since it remembers them all. */
@@ -42,7 +43,7 @@ export class NftProgram {
   readonly #rulesFile: string | undefined;
   #shell: NftShell | undefined;
   #hasShell = true;
-  #listTimeoutMs: number = LIST_TIMEOUT.firstMs;
+  #listTimeoutMs: number = LIST_TIMEOUT.mostMs;
   #slowestMs = 0;
 
   /**
@@ -88,12 +89,18 @@ export class NftProgram {
       });
       if (!success) return refused(complaintOf(stderr));
       this.#slowestMs = Math.max(this.#slowestMs, nowMs() - startMs);
-      const { leastMs, times } = LIST_TIMEOUT;
-      this.#listTimeoutMs = Math.max(leastMs, times * this.#slowestMs);
+      this.#allow(LIST_TIMEOUT.times * this.#slowestMs);
       return { kind: "done", value: reader.timeoutS };
     } catch (error) {
+      this.#allow(2 * this.#listTimeoutMs);
       return unavailable((error as Error).message);
     }
+  }
+
+  /** Says how long the next listing may take. */
+  #allow(ms: number): void {
+    const { leastMs, mostMs } = LIST_TIMEOUT;
+    this.#listTimeoutMs = Math.min(mostMs, Math.max(leastMs, ms));
   }
 
   /**
@@ -125,7 +132,7 @@ export class NftProgram {
    * @throws {Error} where it fails, hangs or is missing; the message is nft's
    */
   async list(args: readonly string[]): Promise<string> {
-    const { success, stdout, stderr } = await runProgram("nft", args, "", LIST_TIMEOUT.firstMs);
+    const { success, stdout, stderr } = await runProgram("nft", args, "", LIST_TIMEOUT.mostMs);
     if (!success) throw new Error(complaintOf(stderr));
     return stdout;
   }
