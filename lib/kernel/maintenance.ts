@@ -42,7 +42,7 @@ const EXPIRY_SHARE = 20;
  */
 const Pace = {
   /** Reading which fakes carried traffic, before mappings expire. */
-  TRAFFIC: { times: 20, mostMs: 30_000 },
+  TRAFFIC: { times: 5, mostMs: 30_000 },
   /** Reading the sets whole. */
   VERIFY: { times: 100, mostMs: 30_000 },
   /** Listing connections. */
