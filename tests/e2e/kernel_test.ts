@@ -277,7 +277,7 @@ Deno.test("dotp says what is wrong with a rules file, at its start and later", a
         await Deno.writeTextFile(path, text);
         await removeTable();
         assertEquals((await ask(next())).rcode, "SERVFAIL");
-        const [line = ""] = dotp.log.filter((each) => said.test(each));
+        const line = await dotp.process.line(said) ?? "";
         assert(line.includes(`${MISSING}${path}`), dotp.log.join("\n"));
         await lab().loadRules();
         await askUntilWell(next());
