@@ -26,7 +26,7 @@ const MIT_COMMENT = /^\/\/ (?<copyright>Copyright .+)\. MIT license\.$/m;
  */
 export function header(): string {
   const flags = ["-q", "--no-config", ...permissionFlags(ITSELF)];
-  const command = `exec env DENO_DIR=/dev/null deno run ${flags.join(" ")} "$0" "$@"`;
+  const command = `exec /usr/bin/env DENO_DIR=/dev/null deno run ${flags.join(" ")} "$0" "$@"`;
   return `#!/bin/sh\n":" //# ; ${command}\n;\n`;
 }
 

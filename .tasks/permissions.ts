@@ -6,7 +6,7 @@
  * in which systemd says where it waits and that it keeps the log, read domain files where
  * configuration is, and write a pid file where such files are. Nobody is asked.
  */
-import { PROGRAMS } from "../lib/check/programs.ts";
+import { namesOf, PROGRAMS } from "../lib/check/programs.ts";
 
 /**
  * Itself, for `--daemonize`: by its name in PATH, and where install.sh puts it, since an init script's
@@ -32,7 +32,7 @@ export function permissionFlags(itself: readonly string[]): string[] {
     "--no-prompt",
     "--unstable-net",
     "--allow-net",
-    `--allow-run=${[...PROGRAMS.map(({ name }) => name), ...itself].join(",")}`,
+    `--allow-run=${[...PROGRAMS.flatMap(({ name }) => namesOf(name)), ...itself].join(",")}`,
     "--allow-env=NOTIFY_SOCKET,JOURNAL_STREAM",
     `--allow-read=${DOMAIN_FILES.join(",")}`,
     `--allow-write=${PID_FILES.join(",")}`,

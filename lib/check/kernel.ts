@@ -15,8 +15,12 @@ export const SETTINGS_PATHS = [
   "/proc/sys/net/ipv6/conf/all/forwarding",
 ] as const;
 
-/** Policy rules that every machine has: for the tables local, main and default. */
-const USUAL_RULE = /^\d+:\s+from all lookup (local|main|default)\s*$/;
+/**
+ * Policy rules by which nothing takes another way: those that every machine has, for the tables local,
+ * main and default, and such as lead to no table, as dotp-table.service makes them.
+ */
+const USUAL_RULE =
+  /^\d+:\s+from all (lookup (local|main|default)|.*\bunreachable|.*\bgoto \d+|nop)( proto \w+)?\s*$/;
 /** Interfaces that are none: what is set for all, and for those to come. */
 const NO_INTERFACES: readonly string[] = ["all", "default", "lo"];
 /** Names that a line has room for. */

@@ -45,12 +45,15 @@ export function holdersOf(lock: Endpoint, { holders }: Taken): Holder[] {
   return holders.filter(({ address }) => address === own || /^(\*|0\.0\.0\.0|::)$/.test(address));
 }
 
-/** Whether one of them is a dotp with the same listener: the very one that is asked about. */
+/**
+ * Whether one of them is a dotp with the same listener: the very one that is asked about. Where nobody
+ * can be seen, it is the one that was told to listen there.
+ */
 export function isOwnLock(config: Config, lock: Endpoint, taken: Taken): boolean {
-  return holdersOf(lock, taken).some(({ process }) => {
-    const other = process && taken.running.get(process.id);
-    return other !== undefined && sameSocket(other, config);
-  });
+  const ids = holdersOf(lock, taken).flatMap(({ process }) => process?.id ?? []);
+  return [...taken.running].some(([id, dotp]) =>
+    (ids.length === 0 || ids.includes(id)) && sameSocket(dotp, config)
+  );
 }
 
 /** What to say where the lock is taken. */

@@ -1,7 +1,8 @@
 /**
  * Judges who has the port: nobody, this very dotp, a dotp with other options, or somebody else.
  *
- * Sockets come as `ss -lunpH` or `netstat -lunp` prints them; whose they are, only root may see.
+ * Sockets come as `ss -lunpH` or `netstat -lunp` prints them. Whose they are, only root may see; all may see
+ * in `ps` whether there is a dotp that was told to listen there.
  *
  * @module
  */
@@ -22,7 +23,7 @@ export interface Taken {
   readonly holders: readonly Holder[];
   /** Why the holders are not known. */
   readonly problem?: string;
-  /** What those of them that are dotp were told to do, by process id. */
+  /** What those of them, or of all where they may not be seen, that are dotp were told, by process id. */
   readonly running: ReadonlyMap<number, Config>;
 }
 
@@ -43,43 +44,70 @@ export function readHolders(seen: Seen, listen: Endpoint): Holder[] {
     const local = line.split(/\s+/).find((word) => word.endsWith(`:${listen.port}`));
     if (local === undefined) return [];
     const address = local.slice(0, local.lastIndexOf(":")).replace(/^\[|%.*|\]$/g, "");
-    const [, name, id] = /users:\(\("([^"]*)",pid=(\d+)/.exec(line) ?? [];
+    // One that starts a program shares its sockets with it for a moment.
+    const users = Array.from(line.matchAll(/\("([^"]*)",pid=(\d+)/g), ([, name, id]) => [name, id]);
     const [, otherId, otherName] = /\s(\d+)\/(\S+)\s*$/.exec(line) ?? [];
-    const [foundName, foundId] = [name ?? otherName, id ?? otherId];
-    const process = foundName === undefined ? undefined : { name: foundName, id: Number(foundId) };
-    return [{ address, process }];
+    if (otherId !== undefined) users.push([otherName, otherId]);
+    if (users.length === 0) return [{ address, process: undefined }];
+    return users.map(([name = "", id]) => ({ address, process: { name, id: Number(id) } }));
   });
-  const own = addressToText(listen.host.bytes);
-  const inTheWay = onPort.filter(({ address }) => {
-    return isUnspecified(listen.host) || address === own || /^(\*|0\.0\.0\.0|::)$/.test(address);
-  });
+  const inTheWay = onPort.filter((holder) => isInTheWay(holder, listen));
   return inTheWay.length > 0 ? inTheWay : onPort;
 }
 
+function isInTheWay({ address }: Holder, { host }: Endpoint): boolean {
+  return isUnspecified(host) || address === addressToText(host.bytes) ||
+    /^(\*|0\.0\.0\.0|::)$/.test(address);
+}
+
+/** Processes that may be dotp, from `ps -ewwo pid=,args=`. */
+export function readCandidates(seen: Seen): number[] {
+  if ("problem" in seen) return [];
+  return Array.from(seen.text.matchAll(/^\s*(\d+) .*--upstream-host/gm), ([, id]) => Number(id));
+}
+
 /** A finding about a port that somebody has. */
-export function judgeTaken(config: Config, { holders, problem, running }: Taken): Finding {
-  const { host, port } = config.listen;
-  const place = `${addressToText(host.bytes)} port ${port}`;
-  const process = holders.find((holder) => holder.process !== undefined)?.process;
+export function judgeTaken(config: Config, taken: Taken): Finding {
+  const dotp = judgeDotp(config, taken);
+  if (dotp !== undefined) return dotp;
+  const process = processOf(taken);
   if (process === undefined) {
-    const who = problem ?? "run this as root to see by whom";
-    return error(
-      "port",
-      `${place} is taken`,
-      `${who}; end what listens there or give another port`,
-    );
-  }
-  const other = running.get(process.id);
-  if (other !== undefined && sameSocket(other, config)) {
-    if (sameJob(other, config)) {
-      return ok("port", `dotp is listening on ${place}, ${text(process)}`);
-    }
-    const what = `dotp is listening on ${place} with other options, ${text(process)}`;
-    return warning("port", what, "restart it for these to take effect");
+    const who = taken.problem ?? "run this as root to see by whom";
+    const advice = `${who}; end what listens there or give another port`;
+    return error("port", `${placeOf(config)} is taken`, advice);
   }
   const [, advice] = ADVICE.find(([name]) => process.name.startsWith(name)) ??
     [undefined, "end it or give another --port"];
-  return error("port", `${place} is taken by ${process.name}, ${text(process)}`, advice);
+  return error("port", `${placeOf(config)} is taken by ${process.name}, ${text(process)}`, advice);
+}
+
+/** A finding about a port that a dotp has, or undefined. */
+export function judgeDotp(config: Config, taken: Taken): Finding | undefined {
+  const { holders, problem } = taken;
+  // Another network's dotp can be seen too.
+  if (problem === undefined && !holders.some((holder) => isInTheWay(holder, config.listen))) {
+    return undefined;
+  }
+  const ids = holders.flatMap(({ process }) => process?.id ?? []);
+  // Where nobody can be seen, it is the dotp that was told to listen there.
+  const found = [...taken.running].find(([id, dotp]) =>
+    (ids.length === 0 || ids.includes(id)) && sameSocket(dotp, config)
+  );
+  if (found === undefined) return undefined;
+  const [id, dotp] = found;
+  if (sameJob(dotp, config)) {
+    return ok("port", `dotp is listening on ${placeOf(config)}, ${text({ id })}`);
+  }
+  const what = `dotp is listening on ${placeOf(config)} with other options, ${text({ id })}`;
+  return warning("port", what, "restart it for these to take effect");
+}
+
+function processOf({ holders }: Taken): Holder["process"] {
+  return holders.find((holder) => holder.process !== undefined)?.process;
+}
+
+function placeOf({ listen: { host, port } }: Config): string {
+  return `${addressToText(host.bytes)} port ${port}`;
 }
 
 /** Whether two listen on the same address and port. */

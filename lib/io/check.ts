@@ -21,7 +21,7 @@ import { judgeFirewall, type OtherTable } from "../check/firewall.ts";
 import { judgePrefixes } from "../check/network.ts";
 import { judgeRules, judgeSets, nftProblem } from "../check/nft.ts";
 import { holdersOf, isOwnLock, judgeLock, LOCK_PORTS, lockHost } from "../check/lock.ts";
-import { judgeTaken } from "../check/port.ts";
+import { judgeDotp, judgeTaken } from "../check/port.ts";
 import { judgeSurroundings } from "../check/surroundings.ts";
 import {
   type Asked,
@@ -141,11 +141,15 @@ async function checkPort(config: Config, signal: AbortSignal): Promise<Finding> 
     Deno.listenDatagram({ transport: "udp", hostname, port }).close();
     return ok("port", `${hostname} port ${port} is free for dotp to listen on`);
   } catch (error) {
-    if (!(error instanceof Deno.errors.AddrInUse)) {
-      return bindFinding(error, config.listen, hostname);
+    if (error instanceof Deno.errors.AddrInUse) {
+      return judgeTaken(config, await lookAtHolders(config.listen, signal));
     }
+    const refused = bindFinding(error, config.listen, hostname);
+    if (!(error instanceof Deno.errors.PermissionDenied)) return refused;
+    // Who may not bind it is not told whether somebody has it.
+    const taken = await lookAtHolders(config.listen, signal);
+    return (taken.problem === undefined ? judgeDotp(config, taken) : undefined) ?? refused;
   }
-  return judgeTaken(config, await lookAtHolders(config.listen, signal));
 }
 
 /** Another dotp that has the table, if there is one. */

@@ -13,7 +13,7 @@ import type { Seen } from "../check/finding.ts";
 import { SETTINGS_PATHS } from "../check/kernel.ts";
 import { routeArgs } from "../check/network.ts";
 import type { Surroundings } from "../check/surroundings.ts";
-import { readHolders, type Taken } from "../check/port.ts";
+import { readCandidates, readHolders, type Taken } from "../check/port.ts";
 import { readRunning } from "../cli/parse.ts";
 import type { Config, Endpoint } from "../config.ts";
 import { leaveToRun, runProgram } from "./runtime/process.ts";
@@ -38,7 +38,7 @@ export async function lookAround(config: Config, signal: AbortSignal): Promise<S
   return { addresses, rules, settings, routes: joined(routes) };
 }
 
-/** Looks who has a UDP port, and which of them are dotps. */
+/** Looks who has a UDP port, and which of them, or of all where they may not be seen, are dotps. */
 export async function lookAtHolders(endpoint: Endpoint, signal: AbortSignal): Promise<Taken> {
   let seen = await capture("ss", ["-lunpH"], signal);
   if ("problem" in seen) {
@@ -47,7 +47,11 @@ export async function lookAtHolders(endpoint: Endpoint, signal: AbortSignal): Pr
   }
   const holders = readHolders(seen, endpoint);
   const running = new Map<number, Config>();
-  for (const id of new Set(holders.flatMap(({ process }) => process?.id ?? []))) {
+  const seenIds = holders.flatMap(({ process }) => process?.id ?? []);
+  const ids = seenIds.length > 0
+    ? seenIds
+    : readCandidates(await capture("ps", ["-ewwo", "pid=,args="], signal));
+  for (const id of new Set(ids)) {
     const read = await capture("cat", [`/proc/${id}/cmdline`], signal);
     if ("problem" in read) continue;
     const dotp = readRunning(read.text.split("\0").slice(0, -1));

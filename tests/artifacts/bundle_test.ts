@@ -11,6 +11,11 @@ import { inTempDir, make, namesIn, ROOT, run } from "./setup.ts";
 /** The paths by which dotp may start itself; not Deno, with which it could do anything. */
 const ITSELF = ["dotp", "/usr/local/bin/dotp"];
 
+/** Programs where others than root have no PATH to. */
+const IN_ROOTS_DIRECTORIES = ["nft", "conntrack", "ip"].flatMap((name) =>
+  ["/usr/local/sbin", "/usr/sbin", "/sbin"].map((directory) => `${directory}/${name}`)
+);
+
 /** All sources that are shipped, as one text. */
 function sources(directory = `${ROOT}lib`): string {
   const files = Array.from(Deno.readDirSync(directory), ({ name, isDirectory }) => {
@@ -33,8 +38,13 @@ Deno.test("the bundle's header grants what the sources use, when they are search
     const flags = command.split(" ");
     const run = flags.find((flag) => flag.startsWith("--allow-run="))?.split("=")[1]?.split(",");
     const text = sources();
-    const programs = wordsOf(text, /\b(?:new Deno\.Command|capture|runProgram)\(\s*"([^"]+)"/g);
-    assertEquals(run?.filter((name) => !ITSELF.includes(name)).sort(), programs);
+    const programs = wordsOf(
+      text,
+      /\b(?:new Deno\.Command|capture|runProgram|startProgram)\(\s*"([^"]+)"/g,
+    );
+    const others = run?.filter((name) => !ITSELF.includes(name)) ?? [];
+    assertEquals(others.filter((name) => !name.includes("/")).sort(), programs);
+    assertEquals(others.filter((name) => name.includes("/")), IN_ROOTS_DIRECTORIES);
     assertEquals(run?.filter((name) => ITSELF.includes(name)), ITSELF);
     assertEquals(flags.filter((flag) => !flag.startsWith("--allow-run=")), [
       "-q",

@@ -28,6 +28,12 @@ const RULES = `0:	from all lookup local
 /** BusyBox ends lines with a blank. */
 const MARKED = RULES.replaceAll("\n", " \n") + "32765:	from all fwmark 0x1 lookup 100 \n";
 
+/** What dotp-table.service makes. */
+const HELD = RULES + `10:	from all to 198.18.0.0/15 iif lo goto 12 proto kernel
+11:	from all to 198.18.0.0/15 unreachable proto kernel
+12:	from all nop proto kernel
+`;
+
 const BLIND: Seen = { problem: "grep is not there" };
 
 /** The recorded settings, some of them other. */
@@ -71,6 +77,7 @@ Deno.test("judgeReversePath() warns, when filtering is strict and there is polic
     [settings(), RULES, /^ok .*strict nowhere$/],
     [settings(), MARKED, /^ok .*strict nowhere$/],
     [settings(["ipv4/conf/wan0.7/rp_filter", 1]), RULES, /^ok .*strict on wan0\.7, and all/],
+    [settings(["ipv4/conf/wan0.7/rp_filter", 1]), HELD, /^ok .*strict on wan0\.7, and all/],
     [settings(["ipv4/conf/wan0.7/rp_filter", 1]), MARKED, /^warning .*strict on wan0\.7: .*=2 for/],
     [settings(["ipv4/conf/wan0.7/rp_filter", 2]), MARKED, /^ok .*strict nowhere$/],
     [settings(["ipv4/conf/lo/rp_filter", 1]), MARKED, /^ok .*strict nowhere$/],

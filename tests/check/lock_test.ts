@@ -108,3 +108,13 @@ Deno.test("isOwnLock() is true, when the dotp that has it has the same listener"
   assert(!runs({ "--port": "5300" }));
   assert(!isOwnLock(config(), LOCK, taken));
 });
+
+Deno.test("isOwnLock() goes by what dotps were told, when nobody may see who has it", () => {
+  const taken = takenBy([ADDRESS]);
+  const runs = (...other: Parameters<typeof config>) => {
+    return isOwnLock(config(), LOCK, { ...taken, running: new Map([[9, config(...other)]]) });
+  };
+  assert(runs());
+  assert(!runs({ "--port": "5300" }));
+  assert(!isOwnLock(config(), LOCK, taken));
+});

@@ -1,6 +1,12 @@
 /** Who has the port, as `ss` and `netstat` list it. */
 import { assertEquals, assertMatch } from "@std/assert";
-import { type Holder, judgeTaken, readHolders } from "../../lib/check/port.ts";
+import {
+  type Holder,
+  judgeDotp,
+  judgeTaken,
+  readCandidates,
+  readHolders,
+} from "../../lib/check/port.ts";
 import { readRunning } from "../../lib/cli/parse.ts";
 import type { Config } from "../../lib/config.ts";
 import { args, config, lineOf } from "./support.ts";
@@ -23,7 +29,7 @@ udp        0      0 192.0.2.9:67            0.0.0.0:*                           
 const HOLDERS: readonly (readonly [host: string, port: string, text: string, ...string[]])[] = [
   ["192.0.2.1", "53", SS, "192.0.2.1 deno 7380"],
   ["127.0.0.53", "53", SS, "127.0.0.53 systemd-resolve 411"],
-  ["2001:db8::1", "53", SS, "2001:db8::1 named 900"],
+  ["2001:db8::1", "53", SS, "2001:db8::1 named 900", "2001:db8::1 named 901"],
   ["192.0.2.1", "5353", SS, "0.0.0.0 avahi-daemon 500"],
   ["192.0.2.1", "54", SS, "* deno 7381"],
   ["192.0.2.7", "55", SS, "192.0.2.7 undefined undefined"],
@@ -34,6 +40,7 @@ const HOLDERS: readonly (readonly [host: string, port: string, text: string, ...
     "192.0.2.1 deno 7380",
     "127.0.0.53 systemd-resolve 411",
     "2001:db8::1 named 900",
+    "2001:db8::1 named 901",
   ],
   ["192.0.2.1", "3", SS],
   ["192.0.2.1", "53", NETSTAT, "0.0.0.0 dnsmasq 1234", ":: dnsmasq 1234"],
@@ -85,6 +92,41 @@ Deno.test("judgeTaken() knows dotp, when it is run in one way or another", () =>
     const finding = judgeTaken(given, { holders: holder("deno"), running });
     assertMatch(lineOf(finding), expected, commandLine.join(" "));
   }
+});
+
+const PS = `    1 /sbin/init
+  411 /lib/systemd/systemd-resolved
+ 7380 /usr/bin/deno run -q /usr/local/bin/dotp -H 192.0.2.1 --upstream-host 192.0.2.53
+12345 grep --upstream-hos
+`;
+
+Deno.test("readCandidates() finds what may be dotp, when ps lists it", () => {
+  assertEquals(readCandidates({ text: PS }), [7380]);
+  assertEquals(readCandidates({ problem: "ps is not there" }), []);
+});
+
+Deno.test("judgeTaken() knows dotp by what it was told, when nobody may see who has the port", () => {
+  const holders: Holder[] = [{ address: "192.0.2.1", process: undefined }];
+  const given = config();
+  const elsewhere: Holder[] = [{ address: "127.0.0.53", process: undefined }];
+  const others = new Map([[8, config()]]);
+  assertEquals(judgeDotp(given, { holders: [], running: others }), undefined);
+  assertEquals(judgeDotp(given, { holders: elsewhere, running: others }), undefined);
+  const cases: [command: string[], expected: RegExp][] = [
+    [args(), /^ok dotp is listening on 192\.0\.2\.1 port 53, process 8$/],
+    [args({}, "--nat-ttl", "60"), /^warning dotp is listening .* with other options, process 8/],
+    [args({ "--port": "54" }), /^error .* is taken: run this as root to see by whom/],
+  ];
+  for (const [command, expected] of cases) {
+    const running = new Map([[8, readRunning(["dotp", ...command])!]]);
+    assertMatch(lineOf(judgeTaken(given, { holders, running })), expected);
+  }
+});
+
+Deno.test("judgeTaken() knows dotp, when a program that it is just starting is listed first", () => {
+  const running = new Map([[7, config()]]);
+  const holders = [...holder("deno", 8), ...holder("deno", 7)];
+  assertMatch(lineOf(judgeTaken(config(), { holders, running })), /^ok .*, process 7$/);
 });
 
 Deno.test("judgeTaken() says how to get the port, when a usual program has it", () => {

@@ -1,6 +1,6 @@
 /** The list of programs against the sources: whoever grants by the list must not grant too little. */
 import { assert, assertEquals } from "@std/assert";
-import { PROGRAMS } from "../../lib/check/programs.ts";
+import { namesOf, PROGRAMS } from "../../lib/check/programs.ts";
 
 const IO = new URL("../../lib/io/", import.meta.url);
 
@@ -8,11 +8,20 @@ Deno.test("PROGRAMS names what lib/io starts and nothing else, when the sources 
   const started = new Set<string>();
   for (const path of filesIn(IO)) {
     const source = Deno.readTextFileSync(path);
-    const calls = source.matchAll(/(?:Deno\.Command|\bcapture|\brunProgram)\(\s*"([^"]+)"/g);
+    const calls = source.matchAll(
+      /(?:Deno\.Command|\bcapture|\brunProgram|\bstartProgram)\(\s*"([^"]+)"/g,
+    );
     for (const [, program = ""] of calls) started.add(program);
   }
   assertEquals(PROGRAMS.map(({ name }) => name).toSorted(), [...started].toSorted());
   assertEquals(PROGRAMS[0]?.name, "nft");
+});
+
+Deno.test("namesOf() looks in root's directories, when that is where a program may be", () => {
+  assertEquals(namesOf("cat"), ["cat"]);
+  const [first, ...others] = namesOf("nft");
+  assertEquals(first, "nft");
+  assertEquals(others, ["/usr/local/sbin/nft", "/usr/sbin/nft", "/sbin/nft"]);
 });
 
 Deno.test("PROGRAMS says what each is for, when it is printed", () => {

@@ -8,7 +8,7 @@ import type { Finding } from "../../lib/check/finding.ts";
 import { usualArgs } from "../lab/dotp.ts";
 import { Address, FAKE4, FAKE6, isFake, real4, type Script } from "../lab/lab.ts";
 import { testWith } from "../support/programs.ts";
-import { address, answer, assertOneLine, pathOf, shareLab } from "./setup.ts";
+import { address, answer, assertOneLine, NO_PROGRAMS, onlyWith, shareLab } from "./setup.ts";
 
 const NAME = "example.com";
 
@@ -34,7 +34,7 @@ interface Options {
   prefix4?: string;
   upstream?: string;
   more?: string[];
-  env?: Record<string, string>;
+  env?: Readonly<Record<string, string>>;
   before?: string[];
   without?: string;
   permissions?: string[];
@@ -298,10 +298,28 @@ Deno.test("check() says by whom, when the port is taken", async () => {
   await lab().gateway.call("holdPort", { host: Address.gateway4, port: 5300 });
   const taken = await check({ port: "5300" });
   assertFound(taken, /^error +192\.0\.2\.1 port 5300 is taken by deno, process \d+: end it/, "it");
-  const blind = await check({ port: "5300", env: { PATH: await pathOf(["nft", "ip", "grep"]) } });
+  const blind = await check({ port: "5300", ...await onlyWith(["nft", "ip", "grep"]) });
   assertFound(blind, /^error +192\.0\.2\.1 port 5300 is taken: ss is not there/, "without ss");
   const elsewhere = await check({ host: "192.0.2.99" });
   assertFound(elsewhere, /^error +--host 192\.0\.2\.99: it is no address of this machine/, "where");
+});
+
+Deno.test("check() knows dotp on its port, when it may not take that port itself", async () => {
+  const before = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
+  const free = await check({ before });
+  assertMatch(free.stdout, /^error +--port 53: not permitted/m);
+  await using _ = await lab().startDotp({ domains: [NAME] });
+  const taken = await check({ before });
+  assertMatch(taken.stdout, /^ok +dotp is listening on 192\.0\.2\.1 port 53, process \d+$/m);
+});
+
+Deno.test("check() and dotp find nft in root's directories, when PATH does not lead there", async () => {
+  const { env } = await onlyWith(["grep", "cat"]);
+  const { stdout } = await check({ env });
+  assertMatch(stdout, /^ok +nft works/m);
+  assertMatch(stdout, /^ok +no address and no route/m);
+  await using _ = await lab().startDotp({ env });
+  assertEquals((await lab().resolve(NAME, "A")).length, 1);
 });
 
 Deno.test("check() tells how the upstream fails, when it does", async () => {
@@ -342,7 +360,7 @@ Deno.test("check() ends with 2 and says what it lacks, when nft or a permission 
   const port = "5454";
   const noRights = await check({ port, before: unprivileged });
   assertFound(noRights, /^error +nft is not permitted: run dotp as root or/, "no rights");
-  const noNft = await check({ env: { PATH: await pathOf(["ip", "grep"]) } });
+  const noNft = await check(await onlyWith(["ip", "grep"]));
   assertFound(noNft, /^error +nft is not there: install it/, "no nft");
   // A build has its permissions in it.
   if (Deno.env.has("DOTP_BIN")) return;
@@ -353,19 +371,19 @@ Deno.test("check() ends with 2 and says what it lacks, when nft or a permission 
 });
 
 Deno.test("check() says what it could not see, when a program is missing", async () => {
-  const blind = await check({ env: { PATH: await pathOf(["nft"]) } });
+  const blind = await check(await onlyWith(["nft"]));
   assertFound(blind, /^warning +could not look at addresses and routes: ip is not there/, "ip");
   assertMatch(blind.stdout, /^warning +could not look at the kernel's settings: grep is not/m);
-  const one = await check({ env: { PATH: await pathOf(["nft", "grep"]) } });
+  const one = await check(await onlyWith(["nft", "grep"]));
   assertFound(one, /^warning +could not look at addresses and routes/, "only ip is missing");
 });
 
 testWith("busybox", "check() sees the same, when the programs are BusyBox's", async () => {
-  const env = { PATH: await pathOf(["nft", "busybox/ip", "busybox/grep", "busybox/cat"]) };
-  assertFound(await check({ env }), /^ok +no address and no route/, "well");
+  const some = await onlyWith(["nft", "busybox/ip", "busybox/grep", "busybox/cat"]);
+  assertFound(await check(some), /^ok +no address and no route/, "well");
   const route = `ip -6 route add 2001:2:0:7::/64 via ${Address.upstream6}`;
   await whenBroken([[route], [route.replace(" add ", " del ")]], async () => {
-    assertFound(await check({ env }), /^warning +a route to 2001:2:0:7::\/64 /, "a route");
+    assertFound(await check(some), /^warning +a route to 2001:2:0:7::\/64 /, "a route");
   });
 });
 
@@ -389,7 +407,6 @@ Deno.test("check() prints one JSON object, with --json", async () => {
 });
 
 Deno.test("check() looks at what it is asked for and at nothing else, when there are topics", async () => {
-  const nothing = { PATH: "/nonexistent" };
   const cases: [topics: string[], options: Options, code: number, expected: RegExp[]][] = [
     [["prefixes"], {}, 0, [/^ok +browsers/, /^ok +no address and no route/]],
     [["port"], {}, 0, [/^ok +\S+ port 53 is free/]],
@@ -403,9 +420,9 @@ Deno.test("check() looks at what it is asked for and at nothing else, when there
       ],
     ]],
     // Whatever is broken elsewhere, and without the programs that others need.
-    [["port"], { upstream: "192.0.2.99", prefix4: "10.77.0.0/24", env: nothing }, 0, [/^ok/]],
+    [["port"], { upstream: "192.0.2.99", prefix4: "10.77.0.0/24", ...NO_PROGRAMS }, 0, [/^ok/]],
     [["prefixes"], { prefix4: "100.64.0.0/24" }, 1, [/^warning +browsers/, /^ok +no address/]],
-    [["nft"], { env: nothing }, 2, [/^error +nft is not there/]],
+    [["nft"], NO_PROGRAMS, 2, [/^error +nft is not there/]],
   ];
   for (const [topics, options, code, expected] of cases) {
     const found = await check({ ...options, more: topics });
@@ -463,7 +480,7 @@ Deno.test("main() warns in its log and works all the same, when something is aro
 });
 
 Deno.test("main() says nothing of what it cannot see, when a program is missing", async () => {
-  await using dotp = await lab().startDotp({ env: { PATH: await pathOf(["nft", "conntrack"]) } });
+  await using dotp = await lab().startDotp(await onlyWith(["nft", "conntrack"]));
   assertEquals((await lab().resolve(NAME, "A")).length, 1);
   await dotp.stop();
   assert(!dotp.log.some((line) => /could not look|not there/.test(line)), dotp.log.join("\n"));

@@ -9,7 +9,7 @@ import { DOTP_BIN, dotpCommand } from "../lab/dotp.ts";
 import { Address, FAKE4, FAKE6, real4 } from "../lab/lab.ts";
 import { type NftMode, NftStub } from "../support/nft_stub.ts";
 import { testUnless } from "../support/programs.ts";
-import { address, answer, assertOneLine, shareLab } from "./setup.ts";
+import { address, answer, assertOneLine, NO_PROGRAMS, shareLab } from "./setup.ts";
 
 /** Why what is about permissions is not tested. */
 const BUILT = DOTP_BIN === undefined ? undefined : "a build has its permissions in it";
@@ -188,7 +188,7 @@ Deno.test("main() ends with 1 and says how to mend it, when it cannot start", as
   const cases: [string, Options, RegExp, { env?: Record<string, string>; before?: string[] }?][] = [
     ["port taken", { "--port": "5353" }, /5353.*taken/],
     ["not ours", { "--host": "192.0.2.99" }, /192\.0\.2\.99/],
-    ["no nft", {}, /: nft is not there: install it/, { env: { PATH: "/nonexistent" } }],
+    ["no nft", {}, /: nft is not there: install it/, NO_PROGRAMS],
     ["no rights", { "--port": "5454" }, /nft is not permitted: .*NET_ADMIN/, {
       before: unprivileged,
     }],
@@ -237,19 +237,19 @@ testUnless(
   BUILT,
   "main() tells a missing nft from one that Deno withholds, when few programs are granted",
   async () => {
-    const nowhere = { PATH: "/nonexistent" };
     for (
-      const [granted, env, expected] of [
-        ["--allow-run=nft", nowhere, /^dotp: nft is not there: install it/],
-        ["--allow-run=ip", nowhere, /^dotp: nft is not there: install it/],
-        ["--allow-run=ip", {}, /^dotp: Deno does not let dotp .* --allow-run$/],
+      const [granted, how, expected] of [
+        ["--allow-run=nft", NO_PROGRAMS, /^dotp: nft is not there: install it/],
+        ["--allow-run=ip", NO_PROGRAMS, /^dotp: nft is not there: install it/],
+        ["--allow-run=ip", { env: {} }, /^dotp: Deno does not let dotp .* --allow-run$/],
       ] as const
     ) {
       const { code, stdout, stderr } = await lab().runDotp({
         args: args({}),
         without: "--allow-run",
         permissions: [granted],
-        env: { ...env, NO_COLOR: "1" },
+        ...how,
+        env: { ...how.env, NO_COLOR: "1" },
       });
       // Deno itself tells first what it has not found.
       const [line = ""] = stderr.split("\n").filter((each) => !each.startsWith("Info "));

@@ -5,6 +5,7 @@
 
 import { assertEquals } from "@std/assert";
 import { Lab, type Reply, type ResourceRecord } from "../lab/lab.ts";
+import { widePath } from "../support/programs.ts";
 import { mustRun } from "../support/run.ts";
 
 /** Makes a lab before the first test of the file and removes it after the last. */
@@ -56,24 +57,47 @@ export function assertOneLine(stdout: string, stderr: string): void {
   assertEquals(stderr.trimEnd().split("\n").length, 1, stderr);
 }
 
-/** A directory with only these programs, `busybox/NAME` for BusyBox's, and scripts in place of others. */
-export async function pathOf(
+/**
+ * Runs a command where root's directories are empty, as programs are found there too.
+ */
+const WITHOUT_ROOTS = [
+  ...["/usr/bin/unshare", "--mount", "/bin/sh", "-c"],
+  `for each in /usr/local/sbin /usr/sbin /sbin; do
+  if [ -d "$each" ] && [ ! -L "$each" ]; then /bin/mount -t tmpfs tmpfs "$each"; fi
+done
+exec "$@"`,
+  "sh",
+];
+
+/** What makes a program of ours find only these programs, and how it is started so. */
+export interface Only {
+  readonly env: { readonly PATH: string };
+  readonly before: string[];
+}
+
+/** No programs. */
+export const NO_PROGRAMS: Only = { env: { PATH: "/nonexistent" }, before: WITHOUT_ROOTS };
+
+/** Only these programs, `busybox/NAME` for BusyBox's, and scripts in place of others. */
+export async function onlyWith(
   programs: readonly string[],
   scripts: Readonly<Record<string, string>> = {},
-): Promise<string> {
+): Promise<Only> {
   const directory = await Deno.makeTempDir();
   made.push(directory);
   // A build that needs Deno finds it here, and its env by its path.
   await Deno.symlink(Deno.execPath(), `${directory}/deno`);
   for (const program of programs) {
     const [name = "", box] = program.split("/").toReversed();
-    const target = await mustRun(["sh", "-c", `command -v ${box ?? name}`]);
-    await Deno.symlink(target.trim(), `${directory}/${name}`);
+    const target = await mustRun(["sh", "-c", `command -v ${box ?? name}`], {
+      env: { PATH: widePath() },
+    });
+    await Deno.copyFile(target.trim(), `${directory}/${name}`);
   }
   for (const [name, script] of Object.entries(scripts)) {
     await Deno.writeTextFile(`${directory}/${name}`, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
   }
-  return directory;
+  return { env: { PATH: directory }, before: WITHOUT_ROOTS };
 }
 
 const made: string[] = [];

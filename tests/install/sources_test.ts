@@ -1,7 +1,7 @@
 /** Where install.sh gets dotp from: a release, a file, a checkout; and what it does not take. */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { ADDRESSES, CHECKOUT, Path, SCRIPT, Staging } from "./staging.ts";
+import { ADDRESSES, CHECKOUT, Path, SCRIPT, Staging, standIn } from "./staging.ts";
 
 const ASSET = `dotp-${Deno.build.arch}-unknown-linux-gnu`;
 const REPO = { DOTP_REPO: "owner/dotp" };
@@ -21,15 +21,10 @@ cp "$root/release/$name" "$file"
 
 /** A release of what is in these files, with their checksums. */
 async function release(staging: Staging): Promise<void> {
-  staging.program(`release/${ASSET}`, "echo dotp 0.0.3");
-  staging.write("release/rules.nft", await Deno.readTextFile(`${CHECKOUT}/rules.nft`));
-  let sums = "";
-  for (const name of [ASSET, "rules.nft"]) {
-    const bytes = await Deno.readFile(`${staging.root}/release/${name}`);
-    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-    sums += `${digest.toHex()}  ${name}\n`;
-  }
-  staging.write("release/SHA256SUMS", sums);
+  staging.dotp("0.0.3", `release/${ASSET}`);
+  const bytes = await Deno.readFile(`${staging.root}/release/${ASSET}`);
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  staging.write("release/SHA256SUMS", `${"0".repeat(64)}  dotp\n${digest.toHex()}  ${ASSET}\n`);
 }
 
 for (const program of ["curl", "wget"]) {
@@ -58,7 +53,7 @@ for (const program of ["curl", "wget"]) {
     const from = "https://github.com/owner/dotp/releases/latest/download";
     assertEquals(
       asked,
-      [`SHA256SUMS`, ASSET, "rules.nft"].map((name) => `${from}/${name}\n`).join(""),
+      [`SHA256SUMS`, ASSET].map((name) => `${from}/${name}\n`).join(""),
     );
   });
 }
@@ -69,11 +64,6 @@ const BROKEN: [what: string, breakIt: (release: string) => void, said: RegExp][]
     "a wrong checksum of the program",
     (release) => Deno.writeTextFileSync(`${release}/${ASSET}`, "#!/bin/sh\nrm -rf /\n"),
     new RegExp(`the checksum of ${ASSET} is wrong: nothing is installed`),
-  ],
-  [
-    "a wrong checksum of rules.nft",
-    (release) => Deno.writeTextFileSync(`${release}/rules.nft`, "flush ruleset\n"),
-    /the checksum of rules\.nft is wrong: nothing is installed/,
   ],
   [
     "a missing program",
@@ -146,13 +136,12 @@ Deno.test("--binary and --rules need a file", async () => {
     ...ADDRESSES,
   ]);
   assertEquals({ code, installed: staging.tree() }, { code: 1, installed: {} });
-  assertMatch(stderr, /this rules\.nft does not define FAKE4/);
+  assertMatch(stderr, /--rules \S+: it does not define FAKE4/);
 });
 
 /** A checkout with nothing in it but what install.sh looks for. */
 async function checkout(staging: Staging): Promise<string> {
   const script = staging.write("checkout/install.sh", await Deno.readTextFile(SCRIPT));
-  staging.write("checkout/rules.nft", await Deno.readTextFile(`${CHECKOUT}/rules.nft`));
   staging.write("checkout/deno.json", "{}");
   return script;
 }
@@ -161,7 +150,7 @@ async function checkout(staging: Staging): Promise<string> {
 function bundle(deno: string): string {
   const options = "--allow-net --allow-run=nft";
   return `#!/bin/sh
-":" //# ; exec env DENO_DIR=/dev/null ${deno} run ${options} "$0" "$@"
+":" //# ; exec /usr/bin/env DENO_DIR=/dev/null ${deno} run ${options} "$0" "$@"
 ;
 main();`;
 }
@@ -173,6 +162,9 @@ eval) echo "${version} ${path}" ;;
 task)
   mkdir -p dist
   echo '${bundle("deno")}' >dist/dotp ;;
+run)
+  shift 4
+  ${standIn("0.0.4")} ;;
 esac`;
 }
 

@@ -20,7 +20,7 @@ import { ElementReader, type OnElement } from "../../nft/elements.ts";
 import { listTableArgs } from "../../nft/script.ts";
 import { nowMs } from "../runtime/clock.ts";
 import { log } from "../runtime/log.ts";
-import { ENVIRONMENT, runProgram, startProblem } from "../runtime/process.ts";
+import { ENVIRONMENT, runProgram, startProblem, startProgram } from "../runtime/process.ts";
 
 /** How long nft may take over one transaction before it is ended. */
 export const TRANSACTION_TIMEOUT_MS = 3_000;
@@ -177,14 +177,8 @@ class NftShell {
    * @throws {Error} as `Deno.Command`
    */
   static start(): NftShell {
-    const command = new Deno.Command("nft", {
-      args: ["-i"],
-      env: ENVIRONMENT,
-      stdin: "piped",
-      stdout: "null",
-      stderr: "piped",
-    });
-    return new NftShell(command.spawn());
+    const options = { env: ENVIRONMENT, stdin: "piped", stdout: "null", stderr: "piped" } as const;
+    return new NftShell(startProgram("nft", { args: ["-i"], ...options }));
   }
 
   /** Whether it has been given so much that another should take over. */

@@ -10,7 +10,7 @@
  */
 import type { Config } from "../../config.ts";
 import { StartError } from "../preflight.ts";
-import { startProblem } from "./process.ts";
+import { startProblem, startProgram } from "./process.ts";
 
 /** The argument that tells a child that it is one; it is not in the table of options. */
 const CHILD_ARGUMENT = "--daemon-child";
@@ -58,7 +58,7 @@ export function openSyslog(): (line: string) => void {
   let writer: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>> | undefined;
   try {
     const options = { stdin: "piped", stdout: "null", stderr: "null" } as const;
-    const child = new Deno.Command("logger", { args: ["-t", "dotp"], ...options }).spawn();
+    const child = startProgram("logger", { args: ["-t", "dotp"], ...options });
     writer = child.stdin.getWriter();
     child.status.catch(() => {});
   } catch {

@@ -1,8 +1,10 @@
 /**
- * Running a program to its end, with a limit on the time it may take.
+ * Starting programs, also those that only root has on its PATH, and running one to its end, with a
+ * limit on the time it may take.
  *
  * @module
  */
+import { namesOf } from "../../check/programs.ts";
 
 /** The locale for messages that are read, and no home where a history could be. */
 export const ENVIRONMENT = { LC_ALL: "C", HOME: "/nonexistent" };
@@ -33,9 +35,35 @@ export async function leaveToRun(name: string): Promise<"granted" | "withheld" |
     // Deno looks for the program first. Then it refuses the variable, before it would ask for leave.
     new Deno.Command(name, { env: REFUSED_VARIABLE, stdin: "null" }).spawn().kill("SIGKILL");
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return "missing";
+    if (error instanceof Deno.errors.NotFound) {
+      return otherNames(name).length > 0 ? "granted" : "missing";
+    }
   }
   return "withheld";
+}
+
+/**
+ * Starts a program, wherever it is.
+ *
+ * @throws {Error} as `Deno.Command`
+ */
+export function startProgram(name: string, options: Deno.CommandOptions): Deno.ChildProcess {
+  const commands = [name, ...otherNames(name)];
+  for (;;) {
+    const command = commands.shift()!;
+    try {
+      return new Deno.Command(command, options).spawn();
+    } catch (error) {
+      if (commands.length === 0 || !(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+}
+
+/** Names of a program besides its own that Deno lets dotp run; whether they are there is not known. */
+function otherNames(name: string): string[] {
+  return namesOf(name).slice(1).filter((command) =>
+    Deno.permissions.querySync({ name: "run", command }).state === "granted"
+  );
 }
 
 /** Why a program cannot be started, in words that begin with its name. */
@@ -111,15 +139,14 @@ function end(child: Deno.ChildProcess): void {
 }
 
 function spawn(name: string, args: readonly string[], hasInput: boolean): Deno.ChildProcess {
-  const command = new Deno.Command(name, {
-    args: [...args],
-    env: ENVIRONMENT,
-    stdin: hasInput ? "piped" : "null",
-    stdout: "piped",
-    stderr: "piped",
-  });
   try {
-    return command.spawn();
+    return startProgram(name, {
+      args: [...args],
+      env: ENVIRONMENT,
+      stdin: hasInput ? "piped" : "null",
+      stdout: "piped",
+      stderr: "piped",
+    });
   } catch (error) {
     throw new Error(startProblem(name, error), { cause: error });
   }
