@@ -1,9 +1,11 @@
 #!/bin/sh
 # install.sh: installs, upgrades and removes dotp on a Linux gateway. `sh install.sh --help` tells how.
 #
-# Everything that can be wrong is found before anything is changed; a file is replaced whole or not
-# at all; a second run changes nothing. Variables: DOTP_REPO, the repository whose releases are
-# installed; DESTDIR, a staging root, with which neither nft nor a service is touched; PREFIX.
+# Everything that can be wrong is found before anything is changed: the options, the port and the
+# prefixes are judged by the very dotp that is to be installed. A file is replaced whole or not at all,
+# and only one that install.sh wrote; a second run changes nothing. Variables: DOTP_REPO, the repository
+# whose releases are installed; DESTDIR, a staging root, with which neither nft nor a service is
+# touched; PREFIX.
 #
 # All of it is functions, and the last line calls the first, so a copy that was cut on its way
 # through a pipe does nothing.
@@ -22,9 +24,11 @@ MAPPINGS_MAX=262144
 ETC=/etc/dotp
 ENV_FILE=$ETC/dotp.env
 RULES_FILE=$ETC/rules.nft
-# Which prefix dotp was installed to, and checksums of the configuration as it was written.
+# Which prefix dotp was installed to, what was written, each with its checksum, and which directories
+# were made for it.
 STATE_FILE=$ETC/.installed
 UNIT=dotp.service
+TABLE_UNIT=dotp-table.service
 
 main() {
 	umask 022
@@ -59,7 +63,7 @@ Where dotp comes from:
                           the newest release of DOTP_REPO (OWNER/NAME), checksum verified
       --binary FILE       this executable
       --from-source       the checkout that install.sh lies in, and Deno, from npm where missing
-      --rules FILE        this rules.nft in place of the one that belongs to the program
+      --rules FILE        this rules.nft in place of the one that the program prints
 
 Settings, for /etc/dotp/dotp.env:
   -H, --host ADDRESS      address to listen on, the gateway's in its LAN (required the first time)
@@ -69,11 +73,12 @@ Settings, for /etc/dotp/dotp.env:
       --upstream-host ADDRESS  the DNS server to ask (required the first time)
       --upstream-port PORT  its UDP port (53)
   -d, --domain DOMAIN     give fakes for this name and all below it (may be repeated)
+      --private-reals CHOICE  what becomes of private real addresses: map, pass or refuse (pass)
 
 What to do:
       --start             enable and start the service too, where systemd runs
       --dry-run           print each step and do none
-      --uninstall         remove dotp and its nft table; the configuration stays
+      --uninstall         remove what install.sh wrote, and the nft table; the configuration stays
       --purge             remove the configuration as well
       --prefix DIRECTORY  install below this directory (/usr/local; also the variable PREFIX)
   -h, --help              print this
@@ -118,7 +123,7 @@ step() {
 read_options() {
 	action=install start=no dry_run=no source=release
 	opt_prefix='' opt_rules='' binary='' opt_host='' opt_port='' opt_prefix4='' opt_prefix6=''
-	opt_upstream='' opt_upstream_port='' opt_domains=''
+	opt_upstream='' opt_upstream_port='' opt_domains='' opt_private=''
 	install_option='' env_option='' rules_option='' uninstall=no purge=no
 	while [ $# -gt 0 ]; do
 		option=$1
@@ -136,7 +141,7 @@ read_options() {
 		esac
 		case $option in
 		--binary | --rules | --prefix | -H | --host | -p | --port | -4 | --ipv4-prefix | -6 | \
-			--ipv6-prefix | --upstream-host | --upstream-port | -d | --domain)
+			--ipv6-prefix | --upstream-host | --upstream-port | -d | --domain | --private-reals)
 			take_value
 			if [ "$given" = next ]; then shift; fi
 			;;
@@ -162,7 +167,14 @@ take_value() {
 '*) misuse "$option: a value is one line" ;;
 	*) ;;
 	esac
-	if [ "$option" != --prefix ]; then install_option=$option; fi
+	case $option in
+	--prefix) ;;
+	--binary | --rules) install_option=$option ;;
+	*)
+		install_option=$option
+		check_plain
+		;;
+	esac
 	case $option in
 	--binary) set_source binary && binary=$value ;;
 	--rules) opt_rules=$value ;;
@@ -173,8 +185,8 @@ take_value() {
 	-6 | --ipv6-prefix) opt_prefix6=$value env_option=$option rules_option=$option ;;
 	--upstream-host) opt_upstream=$value env_option=$option ;;
 	--upstream-port) opt_upstream_port=$value env_option=$option ;;
+	--private-reals) opt_private=$value env_option=$option ;;
 	*)
-		check_domain "$value"
 		opt_domains="$opt_domains${opt_domains:+ }-d $value"
 		env_option=$option
 		;;
@@ -203,11 +215,12 @@ set_source() {
 	source=$1
 }
 
-# Names as dotp takes them; nothing that means something to systemd or to a shell gets through.
-check_domain() {
-	case $1 in
-	-* | .?* | *..* | *[!A-Za-z0-9._-]*)
-		misuse "--domain \"$1\" is not a domain name: give one such as example.com"
+# A setting goes into a file that systemd and a shell read: nothing that means something to them gets
+# through. Whether it makes sense is for dotp to say.
+check_plain() {
+	case $value in
+	*[[:space:][:cntrl:]]* | *[\'\"\`\$\\]* | *[';&|<>(){}#~?*[']* | *']'*)
+		misuse "$option \"$value\" is not valid: see --help"
 		;;
 	*) ;;
 	esac
@@ -232,15 +245,19 @@ set_places() {
 	own_deno=$library/deno
 	# systemd looks below /usr and /usr/local itself; /etc is the admin's, so it is the last choice.
 	case $prefix in
-	/usr | /usr/local) unit_file=$prefix/lib/systemd/system/$UNIT ;;
-	*) unit_file=/etc/systemd/system/$UNIT ;;
+	/usr | /usr/local) units=$prefix/lib/systemd/system ;;
+	*) units=/etc/systemd/system ;;
 	esac
+	unit_file=$units/$UNIT
+	table_unit_file=$units/$TABLE_UNIT
 	# Where man and the shells look by themselves.
 	share=$prefix/share
 	man_page=$share/man/man8/dotp.8
 	bash_completion=$share/bash-completion/completions/dotp
 	zsh_completion=$share/zsh/site-functions/_dotp
 	fish_completion=$share/fish/vendor_completions.d/dotp.fish
+	pages="$man_page $bash_completion $zsh_completion $fish_completion"
+	read_manifest
 	# The checkout this script lies in; none where it came through a pipe.
 	checkout=''
 	case $0 in
@@ -261,6 +278,44 @@ recorded() {
 	if [ -f "$DESTDIR$STATE_FILE" ]; then sed -n "s|^$1=||p" "$DESTDIR$STATE_FILE"; fi
 }
 
+# ---- What was written: a line "CHECKSUM PATH" for each file, kept in the state file
+
+read_manifest() {
+	manifest=$(recorded file)
+	# Before there was a list, what lies in dotp's places and is dotp's was written by install.sh.
+	if [ -n "$manifest" ] || [ "$(recorded prefix)" != "$prefix" ]; then return; fi
+	for each in "$program" "$own_deno" "$unit_file" $pages; do
+		if [ -f "$DESTDIR$each" ] && { [ "$each" = "$own_deno" ] || looks_own "$each"; }; then
+			manifest_add "$(checksum "$DESTDIR$each") $each"
+		fi
+	done
+}
+
+# The program, its unit, its man page and its completions all name this option.
+looks_own() { grep -q 'upstream\\\{0,1\}-host' "$DESTDIR$1"; }
+
+checksum() { sha256sum <"$1" | cut -d ' ' -f 1; }
+
+# Whether a file is there as install.sh wrote it.
+is_own() {
+	[ -f "$DESTDIR$1" ] && [ ! -L "$DESTDIR$1" ] &&
+		printf '%s\n' "$manifest" | grep -Fxq "$(checksum "$DESTDIR$1") $1"
+}
+
+# Whether one was written there, whatever has become of it.
+is_listed() { printf '%s\n' "$manifest" | cut -c 66- | grep -Fxq "$1"; }
+
+manifest_add() {
+	manifest="$manifest${manifest:+
+}$1"
+}
+
+# PATH [CHECKSUM]; forgets what was written to a path, but for what has this checksum.
+manifest_forget() {
+	manifest=$(printf '%s\n' "$manifest" | awk -v path="$1" -v but="${2-}" '
+		$0 != "" && (substr($0, 66) != path || substr($0, 1, 64) == but)')
+}
+
 # ---- Settings: options first, then what dotp.env says, then the defaults
 
 read_settings() {
@@ -271,12 +326,12 @@ read_settings() {
 	upstream=$(setting "$opt_upstream" DOTP_UPSTREAM_HOST '')
 	upstream_port=$(setting "$opt_upstream_port" DOTP_UPSTREAM_PORT 53)
 	more=$(setting "$opt_domains" DOTP_OPTIONS '')
-	check_address "$host" "$opt_host" --host DOTP_HOST
-	check_address "$upstream" "$opt_upstream" --upstream-host DOTP_UPSTREAM_HOST
-	check_port "$port" "$opt_port" --port DOTP_PORT
-	check_port "$upstream_port" "$opt_upstream_port" --upstream-port DOTP_UPSTREAM_PORT
-	check_prefix "$prefix4" "$opt_prefix4" --ipv4-prefix DOTP_IPV4_PREFIX 32
-	check_prefix "$prefix6" "$opt_prefix6" --ipv6-prefix DOTP_IPV6_PREFIX 128
+	# An installation from before there was this setting goes on as it was.
+	private=pass private_before=no
+	if in_env DOTP_HOST && ! in_env DOTP_PRIVATE_REALS && [ -z "$opt_private" ]; then
+		private=map private_before=yes
+	fi
+	private=$(setting "$opt_private" DOTP_PRIVATE_REALS "$private")
 	# A package leaves the two addresses to whoever installs it.
 	if [ -z "$host" ] && [ -z "$DESTDIR" ]; then
 		misuse "--host is missing: give --host ADDRESS, the gateway's address in its LAN"
@@ -284,11 +339,6 @@ read_settings() {
 	if [ -z "$upstream" ] && [ -z "$DESTDIR" ]; then
 		misuse "--upstream-host is missing: give --upstream-host ADDRESS, the DNS server to ask"
 	fi
-	if [ -n "$host" ] && [ "$host $port" = "$upstream $upstream_port" ]; then
-		misuse "--upstream-host $upstream: dotp itself would listen there: give another server"
-	fi
-	check_outside "$host" --host
-	check_outside "$upstream" --upstream-host
 }
 
 # OPTION VARIABLE DEFAULT
@@ -309,130 +359,80 @@ env_value() {
 		sed -e 's/[[:space:]]*$//' -e "s/^\"\\(.*\\)\"\$/\\1/" -e "s/^'\\(.*\\)'\$/\\1/"
 }
 
-# Complains about a value: of an option, or of a variable in dotp.env. GIVEN OPTION VARIABLE MESSAGE
-bad_value() {
-	if [ -n "$1" ]; then misuse "$2 $4"; fi
-	fail "$3 in $ENV_FILE: $4"
+# COMMAND WORD...; runs dotp with a command and the settings. What it prints is in the file asked, what
+# it says is wrong in said.
+ask_program() {
+	set -- "$@" -p "$port" -4 "$prefix4" -6 "$prefix6" --upstream-port "$upstream_port" \
+		--private-reals "$private"
+	if [ -n "$host" ]; then set -- "$@" -H "$host"; fi
+	if [ -n "$upstream" ]; then set -- "$@" --upstream-host "$upstream"; fi
+	# As systemd does it: split at spaces, and quotes hold together.
+	words=$(printf '%s\n' "$more" | xargs printf '%s\n' 2>"$work/said") ||
+		fail "DOTP_OPTIONS in $ENV_FILE: $(first_line "$(cat "$work/said")")"
+	while read -r each; do
+		if [ -n "$each" ]; then set -- "$@" "$each"; fi
+	done <<EOF
+$words
+EOF
+	try_program "$@" >"$work/asked" 2>"$work/said" || :
+	said=$(first_line "$(cat "$work/said")")
 }
 
-check_address() {
-	if [ -z "$1" ]; then return; fi
-	[ -n "$(bits_of "$1")" ] ||
-		bad_value "$2" "$3" "$4" "\"$1\" is not an address: give one such as 192.0.2.1 or 2001:db8::1"
-}
-
-check_port() {
-	case $1 in
-	'' | *[!0-9]* | ??????*) ;;
-	*) if [ "$1" -ge 1 ] && [ "$1" -le 65535 ]; then return; fi ;;
-	esac
-	bad_value "$2" "$3" "$4" "\"$1\" is not valid: give a port, 1 to 65535"
-}
-
-check_prefix() {
-	if [ "$5" = 32 ]; then most=30 example=198.18.0.0/15; else most=64 example=2001:2::/48; fi
-	said=$(awk_addresses 'BEGIN {
-		if (split(prefix, part, "/") != 2 || part[2] !~ /^(0|[1-9][0-9]?[0-9]?)$/) exit
-		text = bits(part[1])
-		if (length(text) != width || part[2] > width + 0) exit
-		if (part[2] > most + 0) print "small"
-		else if (substr(text, part[2] + 1) ~ /1/) print "host bits"
-		else print "right"
-	}' -v prefix="$1" -v width="$5" -v most="$most" </dev/null)
+# Ends with what dotp says of an option: it was given, or it stands in dotp.env.
+refuse_setting() {
 	case $said in
-	right) ;;
-	small) bad_value "$2" "$3" "$4" "$1 is too small: its length may be 0 to $most" ;;
-	'host bits') bad_value "$2" "$3" "$4" "$1 has host bits set: give the first address of it" ;;
-	*) bad_value "$2" "$3" "$4" "\"$1\" is not such a prefix: give one such as $example" ;;
+	'dotp: --'*) said=${said#dotp: } ;;
+	*) return ;;
+	esac
+	case ${said%% *} in
+	--host) given=$opt_host variable=DOTP_HOST ;;
+	--port) given=$opt_port variable=DOTP_PORT ;;
+	--ipv4-prefix) given=$opt_prefix4 variable=DOTP_IPV4_PREFIX ;;
+	--ipv6-prefix) given=$opt_prefix6 variable=DOTP_IPV6_PREFIX ;;
+	--upstream-host) given=$opt_upstream variable=DOTP_UPSTREAM_HOST ;;
+	--upstream-port) given=$opt_upstream_port variable=DOTP_UPSTREAM_PORT ;;
+	--private-reals) given=$opt_private variable=DOTP_PRIVATE_REALS ;;
+	*) given=$opt_domains variable='' ;;
+	esac
+	if [ -n "$given" ]; then misuse "$said"; fi
+	if [ -z "$variable" ]; then fail "DOTP_OPTIONS in $ENV_FILE: $said"; fi
+	fail "$variable in $ENV_FILE: ${said#* }"
+}
+
+# SUBJECT LEVEL; what dotp has found about it, a line each.
+findings() {
+	tr '{' '\n' <"$work/asked" | sed -n \
+		-e "s/^\"subject\":\"$1\",\"level\":\"$2\",\"what\":\"\\(.*\\)\",\"advice\":\"\\(.*\\)\"}.*/\\1: \\2/" \
+		-e 't found' -e d -e ':found' -e 's/\\"/"/g' -e p
+}
+
+# Has dotp judge the settings, and where they are for this machine, whether somebody else has the port
+# and whether the prefixes are in use. Those that dotp has already are its own.
+check_settings() {
+	if [ "$can_run" = no ]; then return; fi
+	if [ -z "$host" ] || [ -z "$upstream" ]; then
+		ask_program rules
+	else
+		ask_program check prefixes port --json
+	fi
+	refuse_setting
+	if [ -n "$DESTDIR" ] || [ "$(id -u)" -ne 0 ]; then return; fi
+	if ! is_kept DOTP_IPV4_PREFIX "$prefix4" || ! is_kept DOTP_IPV6_PREFIX "$prefix6"; then
+		problem=$(first_line "$(findings overlap '[a-z]*')")
+		if [ -n "$problem" ]; then fail "$problem"; fi
+	fi
+	problem=$(first_line "$(findings port error)")
+	holder=$(printf '%s\n' "$problem" | sed -n 's/.*, process \([0-9]*\).*/\1/p')
+	case $problem in
+	'') ;;
+	*' is taken'*) if [ -z "$holder" ] || ! is_dotp "$holder"; then fail "$problem"; fi ;;
+	# An address that is not there yet.
+	*) warn "$problem" ;;
 	esac
 }
 
-check_outside() {
-	if [ -z "$1" ] || is_wildcard "$1"; then return; fi
-	for each in "$prefix4" "$prefix6"; do
-		if [ -n "$(printf '%s\n' "$1" | overlapping "$each")" ]; then
-			misuse "$2 $1 lies in $each, the prefix of the fake addresses: give another of the two"
-		fi
-	done
-}
-
-is_wildcard() {
-	case $(bits_of "$1") in
-	*1*) return 1 ;;
-	*) return 0 ;;
-	esac
-}
-
-# ---- Addresses, as text of 32 or 128 zeros and ones
-
-# PROGRAM [-v NAME=VALUE]...
-awk_addresses() {
-	code=$1
-	shift
-	awk "$@" "$BITS $code"
-}
-
-BITS='
-function binary(number, width,    text) {
-	for (text = ""; width > 0; width--) { text = (number % 2) text; number = int(number / 2) }
-	return text
-}
-function bits4(address,    part, i, text) {
-	if (split(address, part, ".") != 4) return ""
-	for (i = 1; i <= 4; i++) {
-		if (part[i] !~ /^(0|[1-9][0-9]?[0-9]?)$/ || part[i] > 255) return ""
-		text = text binary(part[i], 8)
-	}
-	return text
-}
-function groups(address,    part, count, i, k, value, text) {
-	if (address == "") return ""
-	count = split(address, part, ":")
-	for (i = 1; i <= count; i++) {
-		if (i == count && part[i] ~ /\./) {
-			value = bits4(part[i])
-			if (value == "") return "no"
-			text = text value
-			continue
-		}
-		if (part[i] !~ /^[0-9a-f]+$/ || length(part[i]) > 4) return "no"
-		value = 0
-		for (k = 1; k <= length(part[i]); k++) {
-			value = value * 16 + index("0123456789abcdef", substr(part[i], k, 1)) - 1
-		}
-		text = text binary(value, 16)
-	}
-	return text
-}
-function bits(address,    gap, left, right) {
-	if (address !~ /:/) return bits4(address)
-	address = tolower(address)
-	gap = index(address, "::")
-	if (gap == 0) { left = groups(address); return length(left) == 128 ? left : "" }
-	left = groups(substr(address, 1, gap - 1))
-	right = groups(substr(address, gap + 2))
-	if (left == "no" || right == "no" || length(left) + length(right) > 112) return ""
-	return left binary(0, 128 - length(left) - length(right)) right
-}
-'
-
-bits_of() { awk_addresses 'BEGIN { print bits(address) }' -v address="$1" </dev/null; }
-
-# Prints those of the lines on standard input whose first word is a prefix or an address that
-# overlaps the given prefix.
-overlapping() {
-	# shellcheck disable=SC2016 # For awk to expand.
-	awk_addresses '
-	function overlap(a, b,    x, y, most) {
-		split(a, x, "/"); split(b, y, "/")
-		if (length(bits(x[1])) != length(bits(y[1]))) return 0
-		most = length(bits(x[1]))
-		if (x[2] != "" && x[2] < most) most = x[2] + 0
-		if (y[2] != "" && y[2] < most) most = y[2] + 0
-		return substr(bits(x[1]), 1, most) == substr(bits(y[1]), 1, most)
-	}
-	bits(substr($1, 1, index($1 "/", "/") - 1)) != "" && overlap($1, prefix)' -v prefix="$1"
-}
+# VARIABLE VALUE; whether a setting stays as it is.
+is_kept() { in_env "$1" && [ "$(env_value "$1")" = "$2" ]; }
 
 # ---- Checks, before anything is changed
 
@@ -444,8 +444,8 @@ check_machine() {
 	aarch64 | arm64) machine=aarch64 ;;
 	*) fail "there is no dotp for $machine: it runs on x86_64 and aarch64" ;;
 	esac
-	for each in sha256sum awk sed; do
-		has "$each" || fail "$each is missing: install it (coreutils, gawk and sed, or busybox)"
+	for each in sha256sum awk sed xargs; do
+		has "$each" || fail "$each is missing: install it (coreutils, gawk, sed, findutils, or busybox)"
 	done
 	if [ -n "$DESTDIR" ]; then return; fi
 	check_root
@@ -455,8 +455,6 @@ check_machine() {
 			fail "nft does not work here: $(first_line "$problem"): it needs a kernel with nftables and" \
 				"CAP_NET_ADMIN"
 	fi
-	check_port_free
-	check_prefixes_free
 }
 
 check_root() {
@@ -466,129 +464,10 @@ check_root() {
 
 first_line() { printf '%s\n' "$1" | sed -n 1p; }
 
-# Nobody else may listen where dotp is to listen. A running dotp is no obstacle to its upgrade.
-check_port_free() {
-	inodes=$(sockets_on "$host" "$port")
-	if [ -z "$inodes" ]; then return; fi
-	for pid in $(holders "$inodes"); do
-		if is_dotp "$pid"; then continue; fi
-		name=$(cat "/proc/$pid/comm" 2>/dev/null) || name='a process'
-		where="on port $port of $host"
-		case $name in
-		systemd-resolve*)
-			fail "systemd-resolved's stub (process $pid) answers $where: give dotp the gateway's LAN" \
-				"address as --host, or set DNSStubListener=no in /etc/systemd/resolved.conf," \
-				"link /etc/resolv.conf to /run/systemd/resolve/resolv.conf and restart systemd-resolved"
-			;;
-		dnsmasq)
-			fail "dnsmasq (process $pid) answers $where: set port=0, or another port, in its" \
-				"configuration and restart it, or give dotp another --host or --port"
-			;;
-		*)
-			fail "$name (process $pid) answers $where: end it or have it listen elsewhere, or give dotp" \
-				"another --host or --port"
-			;;
-		esac
-	done
-	if [ -z "$(holders "$inodes")" ]; then
-		fail "port $port of $host is taken by a process that cannot be seen from here: look with" \
-			"ss -lunp as root, or give dotp another --host or --port"
-	fi
-}
-
-# The inodes of UDP sockets that stand in the way of one on ADDRESS PORT.
-sockets_on() {
-	# ss writes * for a socket of both IP versions and [::] for one of IPv6 only; /proc does not tell.
-	dual=yes
-	if has ss && ! ss -Hlun 2>/dev/null | grep -qF " *:$2 "; then dual=no; fi
-	# shellcheck disable=SC2016 # For awk to expand.
-	cat /proc/net/udp /proc/net/udp6 2>/dev/null |
-		awk_addresses '
-		# Addresses stand in /proc as words of 32 bits with the octets backwards.
-		function hex(text,    i, k, word, out) {
-			for (i = 1; i <= length(text); i += 32) {
-				word = ""
-				for (k = 0; k < 32; k += 4) word = word digit(substr(text, i + k, 4))
-				out = out substr(word, 7, 2) substr(word, 5, 2) substr(word, 3, 2) substr(word, 1, 2)
-			}
-			return out
-		}
-		function digit(four) {
-			return substr("0123456789ABCDEF", substr(four, 1, 1) * 8 + substr(four, 2, 1) * 4 + \
-				substr(four, 3, 1) * 2 + substr(four, 4, 1) + 1, 1)
-		}
-		function number(text,    i, value) {
-			for (i = 1; i <= length(text); i++) {
-				value = value * 16 + index("0123456789ABCDEF", substr(text, i, 1)) - 1
-			}
-			return value
-		}
-		BEGIN {
-			own = hex(bits(address))
-			mapped = "0000000000000000FFFF0000"
-			is_any = own ~ /^0+$/
-			is4 = length(own) == 8
-		}
-		split($2, local, ":") == 2 && number(local[2]) == port {
-			theirs = local[1]
-			if (length(theirs) == 32 && substr(theirs, 1, 24) == mapped) theirs = substr(theirs, 25)
-			same = length(theirs) == length(own)
-			any = theirs ~ /^0+$/
-			if (same && (theirs == own || any || is_any)) print $10
-			else if (!same && is4 && any && dual == "yes") print $10
-			else if (!same && !is4 && is_any) print $10
-		}' -v address="$1" -v port="$2" -v dual="$dual" | tr '\n' ' '
-}
-
-# The processes that hold one of these sockets.
-holders() {
-	# shellcheck disable=SC2012 # The names in /proc are numbers.
-	ls -l /proc/[0-9]*/fd 2>/dev/null | awk -v inodes="$1" '
-		BEGIN { count = split(inodes, each, " "); for (i in each) wanted["socket:[" each[i] "]"] }
-		/^\/proc\// { split($1, part, "/"); pid = part[3] }
-		$NF in wanted && !seen[pid]++ { print pid }'
-}
-
 # Whether a process is this dotp, and not one of a container that has a network of its own.
 is_dotp() {
 	{ tr '\0' '\n' <"/proc/$1/cmdline" | grep -Fxq "$program"; } 2>/dev/null &&
 		[ "$(readlink "/proc/$1/ns/net")" = "$(readlink /proc/self/ns/net)" ]
-}
-
-# The prefixes of fakes must be nobody's. Those that dotp has already are its own.
-check_prefixes_free() {
-	if ! has ip; then
-		warn "ip (iproute2) is missing: whether the prefixes are in use is not checked"
-		return
-	fi
-	if ! in_env DOTP_IPV4_PREFIX || [ "$(env_value DOTP_IPV4_PREFIX)" != "$prefix4" ]; then
-		check_prefix_free "$prefix4" --ipv4-prefix -4
-	fi
-	if ! in_env DOTP_IPV6_PREFIX || [ "$(env_value DOTP_IPV6_PREFIX)" != "$prefix6" ]; then
-		check_prefix_free "$prefix6" --ipv6-prefix -6
-	fi
-}
-
-check_prefix_free() {
-	found=$(ip "$3" -o address show 2>/dev/null |
-		awk '{ print $4, "on", $2 }' | overlapping "$1" | sed -n 1p)
-	if [ -n "$found" ]; then
-		fail "$2 $1 is in use: this machine has the address $found: give a prefix that is nobody's"
-	fi
-	found=$(ip "$3" route show table all 2>/dev/null | real_routes | overlapping "$1" | sed -n 1p)
-	if [ -n "$found" ]; then
-		fail "$2 $1 is in use: there is a route to $found: give a prefix that is nobody's"
-	fi
-}
-
-# Routes without those that lead nowhere, to this machine itself, or everywhere.
-real_routes() {
-	awk '
-	$1 ~ /^(unreachable|blackhole|prohibit|throw)$/ { next }
-	$1 == "local" && / dev lo / { next }
-	$1 ~ /^(unicast|local|broadcast|multicast|anycast|nat)$/ { sub(/^[a-z]+ /, "") }
-	$1 ~ /^[^:]*\/[01]$/ || $1 ~ /:.*\/[0-3]$/ { next }
-	{ print }'
 }
 
 # ---- What is installed
@@ -616,7 +495,7 @@ check_source() {
 	[ -z "$opt_rules" ] || [ -f "$opt_rules" ] || fail "--rules $opt_rules: there is no such file"
 }
 
-# Gets the program and rules.nft into the work directory.
+# Gets the program into the work directory.
 get_program() {
 	case $source in
 	binary) cp "$binary" "$work/dotp" || fail "--binary $binary: it cannot be read" ;;
@@ -626,8 +505,9 @@ get_program() {
 		;;
 	*) get_release ;;
 	esac
-	if [ "$dry_run" = no ] || [ -f "$work/dotp" ]; then use_deno; fi
-	get_rules
+	if [ ! -f "$work/dotp" ]; then return; fi
+	use_deno
+	copy_to_try
 }
 
 get_release() {
@@ -636,7 +516,6 @@ get_release() {
 	download SHA256SUMS
 	download_verified "$asset"
 	mv "$work/$asset" "$work/dotp"
-	if [ -z "$opt_rules" ]; then download_verified rules.nft; fi
 }
 
 download() {
@@ -658,8 +537,6 @@ download_verified() {
 		fail "the checksum of $1 is wrong: nothing is installed; try again, and tell the maintainers" \
 			"if it stays so"
 }
-
-checksum() { sha256sum <"$1" | cut -d ' ' -f 1; }
 
 # Finds a Deno that any user can run, or one to make a copy of. Sets deno, the path that the program
 # will name, deno_now, one that runs already, and deno_file, what to install (or nothing).
@@ -749,30 +626,6 @@ use_deno() {
 	mv "$work/dotp.named" "$work/dotp"
 }
 
-# rules.nft: the one given, the release's, or the one that lies beside the program or this script.
-get_rules() {
-	if [ -n "$opt_rules" ]; then
-		cp "$opt_rules" "$work/rules.nft" || fail "--rules $opt_rules: it cannot be read"
-	elif [ "$source" = binary ] && [ -f "$(dirname "$binary")/rules.nft" ]; then
-		cp "$(dirname "$binary")/rules.nft" "$work/rules.nft"
-	elif [ "$source" != release ]; then
-		[ -f "${checkout:-/nonexistent}/rules.nft" ] ||
-			fail "rules.nft lies neither beside the program nor beside install.sh: give --rules FILE"
-		cp "$checkout/rules.nft" "$work/rules.nft"
-	fi
-	if [ ! -f "$work/rules.nft" ]; then return; fi
-	for each in FAKE4 FAKE6; do
-		grep -q "^define $each = " "$work/rules.nft" ||
-			fail "this rules.nft does not define $each: take the one that belongs to the program"
-	done
-	size='' length=${prefix4#*/}
-	if [ "$length" -lt "$RULES_LENGTH4" ]; then size="s|size 131072$|size $MAPPINGS_MAX|"; fi
-	sed -e "s|^define FAKE4 = .*|define FAKE4 = $prefix4|" \
-		-e "s|^define FAKE6 = .*|define FAKE6 = $prefix6|" -e "$size" \
-		"$work/rules.nft" >"$work/rules.nft.made"
-	mv "$work/rules.nft.made" "$work/rules.nft"
-}
-
 # Makes a copy of the program that can be run before anything is installed.
 copy_to_try() {
 	if is_foreign "$work/dotp"; then return; fi
@@ -803,46 +656,95 @@ try_program() {
 	"$work/dotp.try" "$@" </dev/null
 }
 
-# What was fetched must work here, before anything of it is installed.
+# What was fetched must work here, before anything of it is installed. A package may be made of one that
+# does not run here; nobody judges its settings, and it goes without man page and completions.
 check_program() {
-	if [ -n "$DESTDIR" ] || [ "$dry_run" = yes ]; then return; fi
+	can_run=no
+	# It was only said what would be done: there is no program, or no Deno that runs it.
+	if [ ! -f "$work/dotp" ] || { [ "$dry_run" = yes ] && [ -n "${deno-}" ] && [ -z "$deno_now" ]; }; then
+		has_program=no
+		return
+	fi
+	has_program=yes
 	said=$(try_program --version 2>&1) || said="it does not run: $said"
 	case $said in
-	'dotp '*) ;;
-	*'ermission denied'*) fail "programs in $work may not be started: set TMPDIR to where they may" ;;
-	'it does not run: '*) fail "this dotp does not run here: $(first_line "${said#*: }")" ;;
-	*) fail "this is no dotp: asked for its version it says \"$(first_line "$said")\"" ;;
+	'dotp '*)
+		can_run=yes
+		return
+		;;
+	*) ;;
 	esac
-	# With the configuration as it will be: an edited rules.nft stays.
+	why=$(first_line "${said#it does not run: }")
+	if [ -n "$DESTDIR" ]; then
+		say "this dotp cannot be run here (${why:-it prints nothing}): the settings are not checked, and" \
+			"there will be no man page and no completions"
+		return
+	fi
+	case $said in
+	*'ermission denied'*) fail "programs in $work may not be started: set TMPDIR to where they may" ;;
+	'it does not run: '*) fail "this dotp does not run here: $why" ;;
+	*) fail "this is no dotp: asked for its version it says \"$why\"" ;;
+	esac
+}
+
+# NAME ARGUMENT...; has the program print a text to a file in the work directory.
+write_text() {
+	text=$work/$1
+	shift
+	if try_program "$@" >"$text" 2>"$work/said" && [ -s "$text" ]; then return; fi
+	said=$(first_line "$(cat "$work/said")")
+	fail "this dotp does not print what belongs to it (dotp $*): ${said:-it prints nothing}"
+}
+
+# Writes what is to be installed beside the program into the work directory.
+write_texts() {
+	write_env
+	if [ "$has_program" = no ]; then return; fi
+	write_rules
+	if [ "$can_run" = no ]; then
+		for each in "$UNIT" "$TABLE_UNIT"; do
+			of_checkout "lib/cli/$each" | sed "s|/usr/local/bin/dotp|$program|g" >"$work/$each"
+		done
+		return
+	fi
+	write_text "$UNIT" unit service --program "$program"
+	write_text "$TABLE_UNIT" unit table
+	write_text page.manual manual
+	for each in bash zsh fish; do write_text "page.$each" completions "$each"; done
+}
+
+# rules.nft: the one given, or as the program prints it; nft must take it as it will be.
+write_rules() {
+	if [ -n "$opt_rules" ]; then
+		with_prefixes <"$opt_rules" >"$work/rules.nft" || fail "--rules $opt_rules: it cannot be read"
+		for each in FAKE4 FAKE6; do
+			grep -q "^define $each = " "$work/rules.nft" ||
+				fail "--rules $opt_rules: it does not define $each: take one that belongs to dotp"
+		done
+	elif [ "$can_run" = yes ]; then
+		write_text rules.nft rules -4 "$prefix4" -6 "$prefix6"
+	else
+		of_checkout rules.nft | with_prefixes >"$work/rules.nft"
+	fi
+	if [ -n "$DESTDIR" ] || [ "$dry_run" = yes ]; then return; fi
+	# An edited one stays.
 	rules=$work/rules.nft
 	if is_edited rules.nft; then rules=$RULES_FILE; fi
 	said=$(nft -c -f "$rules" 2>&1) || fail "nft does not take ${rules#"$work"/}: $(first_line "$said")"
 }
 
-# The man page and the completions, as this very program prints them. A package may be made of one that
-# cannot be run here; it goes without them.
-write_pages() {
-	has_pages=yes
-	# It was only said what would be done: there is no program, or no Deno that runs it.
-	if [ ! -f "$work/dotp" ] ||
-		{ [ "$dry_run" = yes ] && [ -n "${deno-}" ] && [ -z "$deno_now" ]; }; then
-		return
-	fi
-	if write_page manual manual && write_page bash completions bash &&
-		write_page zsh completions zsh && write_page fish completions fish; then
-		return
-	fi
-	has_pages=no
-	said=$(first_line "$(cat "$work/said")")
-	say "leave out the man page and the completions: this dotp cannot be run here to print them" \
-		"(${said:-it prints nothing})"
+with_prefixes() {
+	size='' length=${prefix4#*/}
+	if [ "$length" -lt "$RULES_LENGTH4" ]; then size="s|size 131072$|size $MAPPINGS_MAX|"; fi
+	sed -e "s|^define FAKE4 = .*|define FAKE4 = $prefix4|" \
+		-e "s|^define FAKE6 = .*|define FAKE6 = $prefix6|" -e "$size"
 }
 
-# NAME ARGUMENT...
-write_page() {
-	page=$work/page.$1
-	shift
-	try_program "$@" >"$page" 2>"$work/said" && [ -s "$page" ]
+# Prints a file of the checkout, for a program that cannot print what belongs to it.
+of_checkout() {
+	[ -f "${checkout:-/nonexistent}/$1" ] ||
+		fail "this dotp cannot be run here to print $1: run the install.sh that lies in its checkout"
+	cat "$checkout/$1"
 }
 
 write_env() {
@@ -862,86 +764,13 @@ DOTP_IPV6_PREFIX=$prefix6
 DOTP_UPSTREAM_HOST=$upstream
 DOTP_UPSTREAM_PORT=$upstream_port
 
+# What becomes of private real addresses: map gives them fakes, which leads around a firewall that lets
+# translated connections pass; pass leaves them as they are; refuse refuses the reply.
+DOTP_PRIVATE_REALS=$private
+
 # The domains that get fakes, and any other options of dotp, split at spaces:
 # DOTP_OPTIONS="-d example.com -d example.org --nat-ttl 300"
 DOTP_OPTIONS="$more"
-EOF
-}
-
-write_unit() {
-	sed "s|@PROGRAM@|$program|g" >"$work/$UNIT" <<'EOF'
-[Unit]
-Description=dotp, a DNS proxy that hands out fake addresses
-# The address to listen on must be there. nftables.service flushes the whole ruleset when it starts.
-Wants=network-online.target nss-lookup.target
-After=network-online.target nftables.service
-Before=nss-lookup.target
-# Where nftables.service is restarted or reloaded, which flushes too, the table comes back.
-PartOf=nftables.service
-ReloadPropagatedFrom=nftables.service
-# Try until the address and the network are there.
-StartLimitIntervalSec=0
-
-[Service]
-Type=notify
-# It is systemd-notify, a child of dotp, that says that dotp listens and nft works.
-NotifyAccess=all
-EnvironmentFile=/etc/dotp/dotp.env
-# Deno keeps its cache in the service's own /tmp.
-Environment=DENO_DIR=/tmp/deno DENO_NO_UPDATE_CHECK=1 NO_COLOR=1
-# Only when the table is missing: after a restart dotp goes on with the mappings that are in it.
-ExecStartPre=/bin/sh -c 'nft list tables inet | grep -qx "table inet dotp" || exec nft -f /etc/dotp/rules.nft'
-# ${...} is one argument, whatever is in it; $DOTP_OPTIONS is split at spaces.
-ExecStart=@PROGRAM@ -H ${DOTP_HOST} -p ${DOTP_PORT} -4 ${DOTP_IPV4_PREFIX} -6 ${DOTP_IPV6_PREFIX} --upstream-host ${DOTP_UPSTREAM_HOST} --upstream-port ${DOTP_UPSTREAM_PORT} $DOTP_OPTIONS
-# Loads the rules anew and keeps the mappings.
-ExecReload=/bin/sh -c 'exec nft -f /etc/dotp/rules.nft'
-# There is no ExecStopPost: the mappings stay, so a restart or an upgrade cuts nobody off.
-Restart=on-failure
-RestartSec=2
-# 2: the command line is wrong, and will be wrong again.
-RestartPreventExitStatus=2
-TimeoutStopSec=10
-
-# Who it is, and what it may do: nft needs the first, port 53 the second.
-DynamicUser=yes
-User=dotp
-AmbientCapabilities=CAP_NET_ADMIN CAP_NET_BIND_SERVICE
-CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_BIND_SERVICE
-NoNewPrivileges=yes
-UMask=0077
-
-# MemoryDenyWriteExecute= is missing because V8 compiles to machine code while it runs.
-# PrivateUsers= and PrivateNetwork= are missing because the rules are those of this machine's network,
-# IPAddressDeny= because any client may ask. ProcSubset=pid would hide /proc/sys and /proc/meminfo,
-# which are looked at for checks and by V8.
-DevicePolicy=closed
-KeyringMode=private
-LockPersonality=yes
-PrivateDevices=yes
-PrivateMounts=yes
-PrivateTmp=yes
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHome=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-ProtectProc=invisible
-ProtectSystem=strict
-RemoveIPC=yes
-# AF_NETLINK is nft's, AF_UNIX leads to systemd.
-RestrictAddressFamilies=AF_INET AF_INET6 AF_NETLINK AF_UNIX
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-SystemCallArchitectures=native
-SystemCallErrorNumber=EPERM
-SystemCallFilter=@system-service
-SystemCallFilter=~@privileged @resources
-
-[Install]
-WantedBy=multi-user.target
 EOF
 }
 
@@ -953,19 +782,31 @@ install_dotp() {
 	check_machine
 	work=$(mktemp -d) || fail "cannot make a temporary directory: set TMPDIR to where there is room"
 	get_program
-	write_env
-	write_unit
-	if [ -f "$work/dotp" ]; then copy_to_try; fi
 	check_program
-	write_pages
+	check_settings
+	write_texts
+	check_targets
 	install_files
 	if [ -n "$DESTDIR" ]; then
 		if [ "$start" = yes ]; then say "the service is not started: DESTDIR is set"; fi
 		return
 	fi
+	if has_systemd && [ "$changed" = yes ] && step "systemctl daemon-reload"; then
+		systemctl daemon-reload
+	fi
 	load_table
-	run_service
+	if has_systemd; then run_service; fi
 	last_words
+}
+
+# A file that install.sh did not write, or that somebody has changed since, is not overwritten.
+check_targets() {
+	for each in "$program" "$unit_file" "$table_unit_file"; do
+		new=$work/${each##*/}
+		if [ ! -e "$DESTDIR$each" ] && [ ! -L "$DESTDIR$each" ]; then continue; fi
+		if is_own "$each" || { [ -f "$new" ] && cmp -s "$new" "$DESTDIR$each"; }; then continue; fi
+		fail "$each is not as install.sh wrote it: move it away, or give another --prefix"
+	done
 }
 
 install_files() {
@@ -974,11 +815,16 @@ install_files() {
 	put_config rules.nft "$rules_option"
 	put_config dotp.env "$env_option"
 	put_file 644 "$work/$UNIT" "$unit_file"
-	if [ "$has_pages" = yes ]; then install_pages; fi
+	put_file 644 "$work/$TABLE_UNIT" "$table_unit_file"
+	install_pages
 	record prefix "$prefix"
+	if [ "$private_before" = yes ]; then
+		say "private real addresses get fakes, as before: see DOTP_PRIVATE_REALS in $ENV_FILE"
+	fi
 }
 
 install_pages() {
+	if [ "$has_program" = yes ] && [ "$can_run" = no ]; then return; fi
 	was_changed=$changed
 	made=$(recorded made)
 	put_page manual "$man_page"
@@ -992,6 +838,10 @@ install_pages() {
 
 # NAME TARGET; notes which directories are made for it, as those of man and the shells may be there.
 put_page() {
+	if [ -e "$DESTDIR$2" ] && ! is_own "$2" && ! cmp -s "$work/page.$1" "$DESTDIR$2"; then
+		say "keep $2: it is not as install.sh wrote it"
+		return
+	fi
 	directory=${2%/*}
 	while [ -n "$directory" ] && [ ! -d "$DESTDIR$directory" ]; do
 		made="$made $directory"
@@ -1009,7 +859,8 @@ install_deno() {
 	put_file 755 "$deno_file" "$own_deno"
 }
 
-# MODE SOURCE TARGET; the target is replaced at once, so a program may be running.
+# MODE SOURCE TARGET; the target is replaced at once, so a program may be running. It is in the list
+# before it is there, so that what a run leaves that was cut short is known to be ours.
 put_file() {
 	if [ -f "$2" ] && [ -f "$DESTDIR$3" ] && cmp -s "$2" "$DESTDIR$3"; then
 		say "keep $3: it is up to date"
@@ -1017,10 +868,22 @@ put_file() {
 	fi
 	step "install $3" || return 0
 	changed=yes
+	case $3 in
+	"$ETC"/*) new='' ;;
+	*)
+		new=$(checksum "$2")
+		manifest_add "$new $3"
+		record prefix "$prefix"
+		;;
+	esac
 	half=$DESTDIR$3.half.$$
 	{ mkdir -p "$(dirname "$DESTDIR$3")" && cp "$2" "$half" && chmod "$1" "$half" &&
 		mv -f "$half" "$DESTDIR$3"; } || fail "cannot write $DESTDIR$3: see above"
 	half=''
+	if [ -n "$new" ]; then
+		manifest_forget "$3" "$new"
+		record prefix "$prefix"
+	fi
 }
 
 # Whether a configuration file differs from what was written last.
@@ -1067,50 +930,57 @@ has_nothing_new() {
 	done
 }
 
+# KEY VALUE; writes the state file anew, with the list of files as it is now.
 record() {
-	if [ "$dry_run" = yes ] || [ "$(recorded "$1")" = "$2" ]; then return; fi
+	if [ "$dry_run" = yes ]; then return; fi
 	{
-		if [ -f "$DESTDIR$STATE_FILE" ]; then grep -v "^$1=" "$DESTDIR$STATE_FILE" || :; fi
+		if [ -f "$DESTDIR$STATE_FILE" ]; then grep -v -e "^$1=" -e '^file=' "$DESTDIR$STATE_FILE" || :; fi
 		printf '%s=%s\n' "$1" "$2"
+		printf '%s\n' "$manifest" | sed -n 's/^./file=&/p'
 	} >"$work/state"
+	if cmp -s "$work/state" "$DESTDIR$STATE_FILE"; then return; fi
 	half=$DESTDIR$STATE_FILE.half.$$
-	{ cp "$work/state" "$half" && mv -f "$half" "$DESTDIR$STATE_FILE"; } ||
+	{ mkdir -p "$DESTDIR$ETC" && cp "$work/state" "$half" && mv -f "$half" "$DESTDIR$STATE_FILE"; } ||
 		fail "cannot write $DESTDIR$STATE_FILE: see above"
 	half=''
 }
 
 is_loaded() { nft list tables inet 2>/dev/null | grep -qx 'table inet dotp'; }
 
-# Never over a table that is there: it may hold live mappings.
+# Not over a table that is there, unless for other prefixes or to have its unit take charge of it; the
+# mappings stay in any case.
 load_table() {
-	if is_loaded; then
+	if is_loaded && { [ "$rules_changed" = no ] || [ -z "$rules_option" ]; } &&
+		{ ! has_systemd || systemctl is-active --quiet "$TABLE_UNIT"; }; then
 		say "keep the table inet dotp: it is loaded"
 		if [ "$rules_changed" = yes ]; then
 			say "the new rules take effect with: nft -f $RULES_FILE; the mappings stay"
 		fi
-	elif step "load $RULES_FILE"; then
+	elif ! has_systemd; then
+		step "load $RULES_FILE" || return 0
 		nft -f "$RULES_FILE" || fail "nft does not take $RULES_FILE: see above"
+	elif step "load $RULES_FILE: systemctl restart $TABLE_UNIT"; then
+		systemctl restart "$TABLE_UNIT" || not_started "$TABLE_UNIT"
 	fi
 }
 
 has_systemd() { has systemctl && [ -d /run/systemd/system ]; }
 
 run_service() {
-	if ! has_systemd; then return; fi
-	if [ "$changed" = yes ] && step "systemctl daemon-reload"; then systemctl daemon-reload; fi
-	was_active=no
-	if systemctl is-active --quiet "$UNIT"; then was_active=yes; fi
-	if [ "$was_active" = yes ] && [ "$changed" = yes ]; then
-		if step "systemctl restart $UNIT; the mappings stay"; then
-			systemctl restart "$UNIT" || not_started
-		fi
+	if [ "$changed" = yes ] && systemctl is-active --quiet "$UNIT" &&
+		step "systemctl restart $UNIT; the mappings stay"; then
+		systemctl restart "$UNIT" || not_started "$UNIT"
+	fi
+	if systemctl is-enabled --quiet "$UNIT" && ! systemctl is-enabled --quiet "$TABLE_UNIT" &&
+		step "systemctl enable $TABLE_UNIT"; then
+		systemctl --quiet enable "$TABLE_UNIT"
 	fi
 	if [ "$start" = yes ] && step "systemctl enable --now $UNIT"; then
-		systemctl enable --now "$UNIT" || not_started
+		systemctl --quiet enable --now "$UNIT" || not_started "$UNIT"
 	fi
 }
 
-not_started() { fail "dotp does not start: journalctl -u dotp -n 20 tells why"; }
+not_started() { fail "$1 does not start: journalctl -u $1 -n 20 tells why"; }
 
 last_words() {
 	if [ "$dry_run" = yes ]; then return; fi
@@ -1129,7 +999,8 @@ last_words() {
 		# shellcheck disable=SC2016 # For the reader's shell to expand.
 		say "  . $ENV_FILE; $program -H \"\$DOTP_HOST\" -p \"\$DOTP_PORT\"" \
 			'-4 "$DOTP_IPV4_PREFIX" -6 "$DOTP_IPV6_PREFIX" --upstream-host "$DOTP_UPSTREAM_HOST"' \
-			'--upstream-port "$DOTP_UPSTREAM_PORT" $DOTP_OPTIONS'
+			'--upstream-port "$DOTP_UPSTREAM_PORT" --private-reals "${DOTP_PRIVATE_REALS:-map}"' \
+			"--rules-file $RULES_FILE \$DOTP_OPTIONS"
 	elif ! systemctl is-active --quiet "$UNIT"; then
 		say "dotp is installed. Look at $ENV_FILE, then: systemctl enable --now dotp"
 	else
@@ -1141,44 +1012,89 @@ last_words() {
 
 uninstall_dotp() {
 	check_root
-	if [ -z "$DESTDIR" ]; then stop_dotp; fi
-	had_unit=no
-	if [ -f "$DESTDIR$unit_file" ]; then had_unit=yes; fi
-	for each in "$program" "$own_deno" "$unit_file" "$man_page" "$bash_completion" "$zsh_completion" \
-		"$fish_completion"; do
-		remove "$each"
-	done
-	made=$(recorded made)
-	remove "/etc/systemd/system/multi-user.target.wants/$UNIT"
-	if [ -z "$DESTDIR" ]; then
-		if has nft && is_loaded && step "delete the table inet dotp"; then
-			nft delete table inet dotp || fail "nft cannot delete the table inet dotp: see above"
-		fi
-		if [ "$had_unit" = yes ] && has_systemd && step "systemctl daemon-reload"; then
-			systemctl daemon-reload
-			systemctl reset-failed "$UNIT" 2>/dev/null || :
-		fi
+	work=$(mktemp -d) || fail "cannot make a temporary directory: set TMPDIR to where there is room"
+	if [ ! -f "$DESTDIR$STATE_FILE" ]; then
+		name_foreign
+		return
 	fi
+	had_unit=no
+	if is_listed "$unit_file"; then had_unit=yes; fi
+	if [ -z "$DESTDIR" ]; then stop_dotp; fi
+	made=$(recorded made)
+	remove_files
+	if [ -z "$DESTDIR" ]; then remove_from_machine; fi
 	if [ "$purge" = yes ]; then
-		remove_all "/etc/systemd/system/$UNIT.d"
-		remove_all "$ETC"
-	elif [ -d "$DESTDIR$ETC" ]; then
+		for each in rules.nft dotp.env; do
+			remove "$ETC/$each"
+			remove "$ETC/$each.new"
+		done
+		remove "$STATE_FILE"
+		if [ -d "$DESTDIR/etc/systemd/system/$UNIT.d" ]; then
+			say "keep /etc/systemd/system/$UNIT.d: install.sh did not write it"
+		fi
+		if [ "$dry_run" = no ] && ! rmdir "$DESTDIR$ETC" 2>/dev/null; then
+			say "keep $ETC: it holds files that install.sh did not write"
+		fi
+	else
 		say "keep $ETC: --purge removes it too"
 	fi
 	# Those below others first. One that holds something else now stays.
 	if [ "$dry_run" = no ]; then
 		for each in $(words "$made" | sort -r); do rmdir "$DESTDIR$each" 2>/dev/null || :; done
 	fi
-	for each in "$library" "$prefix/bin" "${unit_file%/*}" "$prefix/lib" \
-		/etc/systemd/system/multi-user.target.wants /etc; do
+	for each in "$library" "$prefix/bin" "$units" "$prefix/lib" \
+		/etc/systemd/system/multi-user.target.wants /etc/systemd/system/nftables.service.wants /etc; do
 		remove_empty "$each"
 	done
 }
 
+# Says which files lie in dotp's places that install.sh did not write.
+name_foreign() {
+	for each in "$program" "$unit_file" "$table_unit_file" $pages; do
+		if [ -e "$DESTDIR$each" ] && ! is_own "$each"; then
+			say "keep $each: it is not as install.sh wrote it"
+		fi
+	done
+}
+
+# Removes what was written and is still as it was.
+remove_files() {
+	name_foreign
+	for each in $(printf '%s\n' "$manifest" | cut -c 66- | sort -u); do
+		if is_own "$each"; then remove "$each"; fi
+		manifest_forget "$each"
+	done
+	record prefix "$prefix"
+}
+
+remove_from_machine() {
+	if has nft && is_loaded && step "delete the table inet dotp"; then
+		nft delete table inet dotp || fail "nft cannot delete the table inet dotp: see above"
+	fi
+	if has_route_rules && step "delete the rules that leave fakes without a route"; then
+		for pref in 11 10 12; do
+			ip -4 rule del pref "$pref" protocol kernel 2>/dev/null || :
+			ip -6 rule del pref "$pref" protocol kernel 2>/dev/null || :
+		done
+	fi
+	if [ "$had_unit" = yes ] && has_systemd && step "systemctl daemon-reload"; then
+		systemctl daemon-reload
+		systemctl reset-failed "$UNIT" "$TABLE_UNIT" 2>/dev/null || :
+	fi
+}
+
+# Whether the unit of the table, or somebody after the README, has taken the routes from fakes.
+has_route_rules() {
+	has ip && ip -d rule show pref 11 2>/dev/null | grep -q 'unreachable proto kernel'
+}
+
 stop_dotp() {
-	if has_systemd && { [ -f "$unit_file" ] || systemctl is-active --quiet "$UNIT"; }; then
-		if step "systemctl disable --now $UNIT"; then
-			systemctl disable --now "$UNIT" || fail "systemctl cannot stop $UNIT: see above"
+	if has_systemd && [ "$had_unit" = yes ]; then
+		# In an old installation there is one unit only.
+		set -- "$UNIT"
+		if is_listed "$table_unit_file"; then set -- "$@" "$TABLE_UNIT"; fi
+		if step "systemctl disable --now $*"; then
+			systemctl --quiet disable --now "$@" || fail "systemctl cannot stop $*: see above"
 		fi
 		return
 	fi
@@ -1193,13 +1109,6 @@ remove() {
 	if [ ! -e "$DESTDIR$1" ] && [ ! -L "$DESTDIR$1" ]; then return; fi
 	if step "remove $1"; then
 		rm -f "$DESTDIR$1" || fail "cannot remove $DESTDIR$1: see above"
-	fi
-}
-
-remove_all() {
-	if [ ! -d "$DESTDIR$1" ]; then return; fi
-	if step "remove $1"; then
-		rm -rf "$DESTDIR$1" || fail "cannot remove $DESTDIR$1: see above"
 	fi
 }
 

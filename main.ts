@@ -48,7 +48,7 @@ async function main(): Promise<number> {
         print(rulesText(command.config));
         return Exit.OK;
       case "unit":
-        print(unitText({ ...command.config, program: command.program }));
+        print(unitText(command.unit, command.program));
         return Exit.OK;
       case "check": {
         const findings = await check(command.config, command.topics);

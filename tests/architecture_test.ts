@@ -35,13 +35,8 @@ const MAY_USE: Readonly<Record<string, readonly string[]>> = {
   config: ["address", "policy"],
   check: ["check", "address", "config", "dns", "nat", "nft", "policy"],
   cli: [
-    "cli",
-    "lib/cli/dotp.service",
-    "@std/cli/parse-args",
-    "address",
-    "check",
-    "config",
-    "policy",
+    ...["cli", "lib/cli/dotp.service", "lib/cli/dotp-table.service", "@std/cli/parse-args"],
+    ...["address", "check", "config", "policy"],
   ],
   mod: ["address", "dns", "nat", "nft", "policy", "proxy"],
   io: [

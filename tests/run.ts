@@ -20,15 +20,17 @@ import { run } from "./support/run.ts";
 const TESTS = import.meta.dirname ?? "tests";
 
 /**
- * Not named as a test is, since it may run only where it may change the network and mounts. Each of its
- * tests needs those before it, so a filter takes all of them, by this name, or none.
+ * Not named as tests are, since they may run only where they may change the network and mounts. Each of
+ * their tests needs those before it, so a filter takes all of a file, by this name, or none.
  */
-const MACHINE = `${TESTS}/install/machine_steps.ts`;
-const MACHINE_NAME = "install.sh and its service on a machine";
+const MACHINES: readonly (readonly [name: string, file: string])[] = [
+  ["install.sh and its service on a machine", `${TESTS}/install/machine_steps.ts`],
+  ["install.sh and its service where systemd is booted", `${TESTS}/install/systemd_steps.ts`],
+];
 
 async function main(): Promise<number> {
   const files = testFiles(TESTS);
-  if (!await prepare([...files, MACHINE])) return 1;
+  if (!await prepare([...files, ...MACHINES.map(([, file]) => file)])) return 1;
   if (Deno.env.has("CI")) await install(WANTED);
   const enter = await namespaceCommand();
   const enterMachine = await namespaceCommand("root");
@@ -38,7 +40,9 @@ async function main(): Promise<number> {
   const unit = files.filter((file) => !endToEnd.includes(file));
   const filter = Deno.args.join(" ");
   const counts = [await test([], unit, filter), await test(enter, endToEnd, filter)];
-  if (MACHINE_NAME.includes(filter)) counts.push(await test(enterMachine, [MACHINE], ""));
+  for (const [name, file] of MACHINES) {
+    if (name.includes(filter)) counts.push(await test(enterMachine, [file], ""));
+  }
   const { line, status } = close(counts);
   out(line);
   return status;

@@ -157,9 +157,10 @@ function domainFiles(): string[] {
   return [...lines(first), ...more.flatMap(paragraph)];
 }
 
-function commandWords({ name, value, isRepeatable }: CommandWord): string {
+function commandWords({ name, value, isRepeatable, isOptional }: CommandWord): string {
   if (value === undefined) return `\\fB${name}\\fR`;
-  return `\\fB${name}\\fR ${isRepeatable ? `[\\fI${value}\\fR]...` : `\\fI${value}\\fR`}`;
+  const word = isRepeatable || isOptional ? `[\\fI${value}\\fR]` : `\\fI${value}\\fR`;
+  return `\\fB${name}\\fR ${word}${isRepeatable ? "..." : ""}`;
 }
 
 function description(): string[] {
@@ -180,7 +181,7 @@ function commandsText(): string[] {
     ),
     ...paragraph(
       "rules and unit print what install.sh installs. They take the same options, of which none is " +
-        "required; rules uses --table and the two prefixes, unit --table and --program.",
+        "required; rules uses --table and the two prefixes, unit --program.",
     ),
   ];
 }

@@ -7,7 +7,7 @@
 import { TOPICS } from "../check/finding.ts";
 import { LOG_FORMATS, LOG_LEVELS, POOL_FULL } from "../config.ts";
 import { PRIVATE_REALS } from "../policy/policy.ts";
-import { PROGRAM } from "./unit.ts";
+import { PROGRAM, UNITS } from "./unit.ts";
 
 /** Shells that `dotp completions` takes. */
 export const SHELLS = ["bash", "zsh", "fish"] as const;
@@ -22,6 +22,8 @@ export interface CommandWord {
   readonly choices?: readonly string[];
   /** Whether there may be none of these words, or several. */
   readonly isRepeatable?: true;
+  /** Whether there may be none, which stands for the first of the choices. */
+  readonly isOptional?: true;
   /** Whether it takes the options of a run, and whether those that a run requires must be there. */
   readonly options: "required" | "optional" | "none";
   readonly help: string;
@@ -38,7 +40,14 @@ export const COMMANDS: readonly CommandWord[] = [
     help: `look at what dotp needs: all, or ${TOPICS.join(", ")}`,
   },
   { name: "rules", options: "optional", help: "print rules.nft for this table and these prefixes" },
-  { name: "unit", options: "optional", help: "print the unit of systemd, dotp.service" },
+  {
+    name: "unit",
+    value: "UNIT",
+    choices: UNITS,
+    isOptional: true,
+    options: "optional",
+    help: "print a unit of systemd: service, dotp.service, or table, dotp-table.service",
+  },
   {
     name: "completions",
     value: "SHELL",
@@ -188,7 +197,8 @@ export function describe({ help, defaultValue, isRequired, isRepeatable }: Optio
 }
 
 /** A command with what stands behind it. */
-export function wordsOf({ name, value, isRepeatable }: CommandWord): string {
+export function wordsOf({ name, value, isRepeatable, isOptional }: CommandWord): string {
   if (value === undefined) return name;
+  if (isOptional) return `${name} [${value}]`;
   return isRepeatable ? `${name} [${value}]...` : `${name} ${value}`;
 }

@@ -37,7 +37,7 @@ import { ruleFromText } from "../policy/domain_rule.ts";
 import type { DomainRule } from "../policy/domain_set.ts";
 import { PRIVATE_REALS } from "../policy/policy.ts";
 import { COMMANDS, type CommandWord, type Option, OPTIONS, type Shell, SHELLS } from "./options.ts";
-import { PROGRAM } from "./unit.ts";
+import { PROGRAM, type UnitName, UNITS } from "./unit.ts";
 
 /** What the command line asks for. */
 export type Command =
@@ -49,7 +49,7 @@ export type Command =
     readonly json: boolean;
   }
   | { readonly kind: "rules"; readonly config: Config }
-  | { readonly kind: "unit"; readonly config: Config; readonly program: string }
+  | { readonly kind: "unit"; readonly unit: UnitName; readonly program: string }
   | { readonly kind: "completions"; readonly shell: Shell }
   | { readonly kind: "manual" }
   | { readonly kind: "help" }
@@ -86,7 +86,13 @@ export function parseCommand(args: readonly string[]): Command {
     case "rules":
       return { kind: "rules", config: toConfig(values) };
     case "unit":
-      return { kind: "unit", config: toConfig(values), program: toProgram(values) };
+      // Refuses what is not valid, as everywhere.
+      toConfig(values);
+      return {
+        kind: "unit",
+        unit: toWord(command, words[1] ?? UNITS[0], UNITS),
+        program: toProgram(values),
+      };
     case "completions":
       return { kind: "completions", shell: toWord(command, words[1], SHELLS) };
     case "manual":

@@ -113,6 +113,7 @@ function assertPermissions(metadata: Metadata, command: string): void {
   assertEquals(Object.fromEntries(allowed), {
     allow_env: granted("env")?.split(","),
     allow_net: [],
+    allow_read: granted("read")?.split(","),
     allow_run: [...granted("run")?.split(",") ?? [], "/proc/self/exe"],
     allow_write: granted("write")?.split(","),
   });

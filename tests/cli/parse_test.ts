@@ -444,7 +444,6 @@ Deno.test("parseCommand() takes rules and unit, when few options or all of a run
       [["rules", "-4", "100.64.0.0/24"], "dotp", "100.64.0.0/24", "2001:2::/48"],
       [["-6", "fd00::/64", "--table", "x", "rules"], "x", "198.18.0.0/15", "fd00::/64"],
       [["rules", ...args({}, "-d", "example.com")], "dotp", "198.18.0.0/15", "2001:2::/48"],
-      [["unit", "--table=x"], "x", "198.18.0.0/15", "2001:2::/48"],
       // It listens and asks nowhere.
       [["rules", "-4", "0.0.0.0/0", "-6", "::/0"], "dotp", "0.0.0.0/0", "::/0"],
     ] as const
@@ -462,12 +461,31 @@ Deno.test("parseCommand() takes rules and unit, when few options or all of a run
       [["rules", "-4", "198.18.0.0/31"], "--ipv4-prefix 198.18.0.0/31 is too small"],
       [["rules", "--port", "0"], '--port "0" is not valid'],
       [["rules", "unit"], '"unit" is one word too many for rules'],
+      [["unit", "timer"], 'unit: "timer" is not known: give one of service, table'],
+      [["unit", "table", "service"], '"service" is one word too many for unit'],
+      [["unit", "-4", "198.18.0.0/31"], "--ipv4-prefix 198.18.0.0/31 is too small"],
       [["rules", "--json"], "--json goes with the command check"],
       [["rules", "--program", "/x"], "--program goes with the command unit"],
       [["--program", "/x", ...args()], "--program goes with the command unit"],
       [["manual", "-p", "53"], "--port does not go with the command manual"],
     ] as const
   ) assertStringIncludes(refusal([...given]), expected);
+});
+
+Deno.test("parseCommand() takes the service for the unit, when none is named", () => {
+  for (
+    const [words, unit] of [
+      [[], "service"],
+      [["service"], "service"],
+      [["table"], "table"],
+    ] as const
+  ) {
+    assertEquals(parseCommand(["unit", ...words]), {
+      kind: "unit",
+      unit,
+      program: "/usr/local/bin/dotp",
+    });
+  }
 });
 
 Deno.test("parseCommand() takes a program for the unit, when systemd takes it as it is", () => {

@@ -3,6 +3,9 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { ADDRESSES, CHECKOUT, PAGES, Path, Staging } from "./staging.ts";
 
+/** What is installed besides the pages, in this order. */
+const FILES = [Path.program, Path.rules, Path.env, Path.unit, Path.tableUnit];
+
 Deno.test("an install is these files, each with its mode", async () => {
   using staging = new Staging();
   const { stdout, stderr } = await staging.install([...ADDRESSES, "--start"]);
@@ -14,9 +17,10 @@ Deno.test("an install is these files, each with its mode", async () => {
     [Path.env]: "644",
     [Path.state]: "644",
     [Path.unit]: "644",
+    [Path.tableUnit]: "644",
     ...Object.fromEntries(PAGES.map((path) => [path, "644"])),
   });
-  for (const path of [Path.program, Path.rules, Path.env, Path.unit, ...PAGES]) {
+  for (const path of [...FILES, ...PAGES]) {
     assertStringIncludes(stdout, `install ${path}\n`);
   }
   assertStringIncludes(stdout, "the service is not started: DESTDIR is set\n");
@@ -41,7 +45,7 @@ Deno.test("an upgrade replaces the program and keeps the settings", async () => 
   using staging = new Staging();
   await staging.install([...ADDRESSES, "-d", "example.com"]);
   const env = staging.read(Path.env);
-  staging.program("out/dotp", "echo dotp 0.0.2");
+  staging.dotp("0.0.2");
   const rules = await changedRules(staging);
   const { stdout } = await staging.install(["--rules", rules]);
   assertStringIncludes(staging.read(Path.program), "0.0.2");
@@ -125,30 +129,16 @@ Deno.test("configuration that install.sh did not write counts as edited", async 
   assertMatch(staging.read(`${Path.env}.new`), /^DOTP_UPSTREAM_HOST=192\.0\.2\.53$/m);
 });
 
-Deno.test("a mistake in dotp.env is one line and status 1", async () => {
-  using staging = new Staging();
-  await staging.install(ADDRESSES);
-  staging.edit(Path.env, (text) => text.replace("DOTP_PORT=53", "DOTP_PORT=dns"));
-  const before = staging.tree();
-  const { code, stderr } = await staging.run(["--binary", staging.binary]);
-  assertEquals(code, 1);
-  assertEquals(
-    stderr,
-    `install.sh: DOTP_PORT in ${Path.env}: "dns" is not valid: give a port, 1 to 65535\n`,
-  );
-  assertEquals(staging.tree(), before);
-});
-
 Deno.test("--dry-run prints each step and does none", async () => {
   using staging = new Staging();
-  const steps = [Path.program, Path.rules, Path.env, Path.unit, ...PAGES];
+  const steps = [...FILES, ...PAGES];
   const first = await staging.install([...ADDRESSES, "--dry-run"]);
   assertEquals(first.stdout, steps.map((path) => `would install ${path}\n`).join(""));
   assertEquals(staging.tree(), {});
 
   await staging.install(ADDRESSES);
   const installed = staging.tree();
-  staging.program("out/dotp", "echo dotp 0.0.2");
+  staging.dotp("0.0.2");
   const upgrade = await staging.install(["--dry-run", "-p", "5353"]);
   const would = upgrade.stdout.split("\n").filter((line) => line.startsWith("would"));
   const changed = [Path.program, Path.env, ...PAGES];
@@ -156,8 +146,12 @@ Deno.test("--dry-run prints each step and does none", async () => {
   assertEquals(staging.tree(), installed);
 
   const removal = await staging.run(["--purge", "--dry-run"]);
-  const removed = [Path.program, Path.unit, ...PAGES, "/etc/dotp"];
-  assertEquals(removal.stdout, removed.map((path) => `would remove ${path}\n`).join(""));
+  const removed = [Path.program, Path.unit, Path.tableUnit, ...PAGES];
+  const configuration = [Path.rules, Path.env, Path.state];
+  assertEquals(
+    removal.stdout,
+    [...removed.sort(), ...configuration].map((path) => `would remove ${path}\n`).join(""),
+  );
   assertEquals(staging.tree(), installed);
   assertEquals([...Deno.readDirSync(staging.temporary())], []);
 });
@@ -182,6 +176,141 @@ Deno.test("--uninstall leaves the configuration, --purge nothing", async () => {
   assertEquals({ code, nothing }, { code: 0, nothing: "" });
 });
 
+/** What is said of a file in a place of dotp's that is not dotp's. */
+function kept(...paths: string[]): string {
+  return paths.map((path) => `keep ${path}: it is not as install.sh wrote it\n`).join("");
+}
+
+Deno.test("--uninstall and --purge where nothing was installed touch nothing, and name it", async () => {
+  for (const option of ["--uninstall", "--purge"]) {
+    using staging = new Staging();
+    for (const path of [Path.program, Path.unit, Path.manual, Path.env]) {
+      staging.write(`destination${path}`, "somebody else's\n");
+    }
+    const before = staging.tree();
+    const { code, stdout, stderr } = await staging.run([option]);
+    const said = kept(Path.program, Path.unit, Path.manual);
+    assertEquals({ code, stdout, stderr }, { code: 0, stdout: said, stderr: "" });
+    assertEquals(staging.tree(), before);
+  }
+});
+
+Deno.test("an install refuses to overwrite what it did not write, before it changes anything", async () => {
+  for (const path of [Path.program, Path.unit, Path.tableUnit]) {
+    using staging = new Staging();
+    staging.write(`destination${path}`, "somebody else's\n");
+    const before = staging.tree();
+    for (const more of [[], ["--dry-run"]]) {
+      const args = ["--binary", staging.binary, ...ADDRESSES, ...more];
+      const { code, stdout, stderr } = await staging.run(args);
+      assertEquals({ code, stdout }, { code: 1, stdout: "" });
+      assertEquals(
+        stderr,
+        `install.sh: ${path} is not as install.sh wrote it: move it away, or give another --prefix\n`,
+      );
+      assertEquals(staging.tree(), before);
+    }
+  }
+});
+
+Deno.test("an install leaves a man page and completions of others, with a word", async () => {
+  using staging = new Staging();
+  for (const path of PAGES) staging.write(`destination${path}`, "somebody else's\n");
+  const { stdout } = await staging.install(ADDRESSES);
+  assertStringIncludes(stdout, kept(...PAGES));
+  await staging.run(["--purge"]);
+  for (const path of PAGES) assertEquals(staging.read(path), "somebody else's\n");
+});
+
+Deno.test("what was changed since the install is neither overwritten nor removed", async () => {
+  using staging = new Staging();
+  await staging.install(ADDRESSES);
+  for (const path of [Path.unit, Path.manual]) staging.edit(path, (text) => `${text}# mine\n`);
+  staging.dotp("0.0.2");
+  const args = ["--binary", staging.binary];
+  const { code, stderr } = await staging.run(args);
+  assertEquals(code, 1);
+  assertMatch(stderr, /dotp\.service is not as install\.sh wrote it: move it away/);
+  assertStringIncludes(staging.read(Path.program), "0.0.1");
+  const { stdout } = await staging.run(["--purge"]);
+  assertStringIncludes(stdout, kept(Path.unit, Path.manual));
+  const files = Object.keys(staging.tree()).filter((path) => /\.\w+$/.test(path));
+  assertEquals(files, [Path.unit, Path.manual]);
+});
+
+Deno.test("a file of somebody's in /etc/dotp outlives --purge", async () => {
+  using staging = new Staging();
+  await staging.install(ADDRESSES);
+  staging.write("destination/etc/dotp/names.txt", "example.com\n");
+  staging.write("destination/etc/systemd/system/dotp.service.d/mine.conf", "[Service]\n");
+  const { stdout } = await staging.run(["--purge"]);
+  assertStringIncludes(stdout, "keep /etc/dotp: it holds files that install.sh did not write\n");
+  assertStringIncludes(stdout, "keep /etc/systemd/system/dotp.service.d: install.sh did not ");
+  assertEquals(Object.keys(staging.tree()).filter((path) => /\.(txt|conf)$/.test(path)), [
+    ...["/etc/dotp/names.txt", "/etc/systemd/system/dotp.service.d/mine.conf"],
+  ]);
+});
+
+/** An installation from before there was a list of files, and a unit for the table. */
+async function installOld(staging: Staging): Promise<void> {
+  staging.dotp("0.0.1 --upstream-host");
+  await staging.install(ADDRESSES);
+  Deno.removeSync(`${staging.destination}${Path.tableUnit}`);
+  staging.edit(Path.state, (text) => text.replaceAll(/^file=.*\n/gm, ""));
+}
+
+Deno.test("an old installation is upgraded, and removed", async () => {
+  for (const isUpgraded of [true, false]) {
+    using staging = new Staging();
+    await installOld(staging);
+    if (isUpgraded) {
+      staging.dotp("0.0.2");
+      const { stdout } = await staging.install();
+      assertStringIncludes(stdout, `install ${Path.program}\n`);
+      assertStringIncludes(stdout, `install ${Path.manual}\n`);
+      assertStringIncludes(stdout, `install ${Path.tableUnit}\n`);
+      assertStringIncludes(staging.read(Path.program), "0.0.2");
+    }
+    await staging.run(["--purge"]);
+    assertEquals(staging.tree(), {});
+  }
+});
+
+Deno.test("what others put in the place of an old installation is theirs", async () => {
+  using staging = new Staging();
+  await installOld(staging);
+  staging.write(`destination${Path.program}`, "somebody else's\n");
+  const { code, stderr } = await staging.run(["--binary", staging.binary]);
+  assertEquals(code, 1);
+  assertMatch(stderr, /\/bin\/dotp is not as install\.sh wrote it/);
+  const { stdout } = await staging.run(["--purge"]);
+  assertStringIncludes(stdout, kept(Path.program));
+  assertEquals(staging.read(Path.program), "somebody else's\n");
+});
+
+Deno.test("an old installation keeps giving fakes to private addresses, and says so", async () => {
+  using staging = new Staging();
+  await staging.install(ADDRESSES);
+  assertMatch(staging.read(Path.env), /^DOTP_PRIVATE_REALS=pass$/m);
+  const line = /^DOTP_PRIVATE_REALS=.*\n/m;
+  staging.edit(Path.env, (text) => text.replace(line, ""));
+  const digest = await crypto.subtle.digest(
+    "SHA-256",
+    new TextEncoder().encode(staging.read(Path.env)),
+  );
+  staging.edit(
+    Path.state,
+    (text) => text.replace(/^dotp\.env=.*$/m, `dotp.env=${new Uint8Array(digest).toHex()}`),
+  );
+  const { stdout } = await staging.install();
+  assertMatch(staging.read(Path.env), /^DOTP_PRIVATE_REALS=map$/m);
+  assertStringIncludes(stdout, "private real addresses get fakes, as before: ");
+  const again = await staging.install();
+  assertEquals(again.stdout.match(/private/), null);
+  await staging.install(["--private-reals", "pass"]);
+  assertMatch(staging.read(Path.env), /^DOTP_PRIVATE_REALS=pass$/m);
+});
+
 Deno.test("the man page and the completions are what the installed program prints", async () => {
   using staging = new Staging();
   await staging.install(ADDRESSES);
@@ -191,7 +320,7 @@ Deno.test("the man page and the completions are what the installed program print
     "dotp 0.0.1 completions zsh\n",
     "dotp 0.0.1 completions fish\n",
   ]);
-  staging.program("out/dotp", 'echo dotp 0.0.2 "$@"');
+  staging.dotp("0.0.2");
   await staging.install();
   assertEquals(staging.read(Path.manual), "dotp 0.0.2 manual\n");
 });
@@ -214,10 +343,11 @@ Deno.test("a program that cannot print them here is installed without them", asy
     assertMatch(
       stdout,
       new RegExp(
-        `^leave out the man page and the completions: this dotp cannot be run here to print them \\(${why}\\)$`,
-        "m",
+        `^this dotp cannot be run here \\(${why}\\): the settings are not checked, and there will be no man `,
       ),
     );
+    assertEquals(staging.read(Path.rules), await Deno.readTextFile(rulesFile()));
+    assertStringIncludes(staging.read(Path.unit), `\nExecStart=${Path.program} -H `);
     assertEquals(staging.read(Path.program), text);
     assertEquals(Object.keys(staging.tree()).filter((path) => path.includes("share")), []);
     assertEquals([...Deno.readDirSync(staging.temporary())], []);
@@ -245,16 +375,21 @@ Deno.test("a file that cannot be written leaves the one before, whole", async ()
   using staging = new Staging();
   await staging.install(ADDRESSES);
   const before = staging.tree();
-  staging.program("out/dotp", "echo dotp 0.0.2");
+  staging.dotp("0.0.2");
   // As a full disk would: half of it, then an error.
   staging.fake(
     "cp",
     'case $2 in */bin/dotp.half.*) head -c 5 "$1" >"$2"; exit 1 ;; esac; exec /bin/cp "$@"',
   );
-  const { code, stderr } = await staging.run(["--binary", staging.binary, "--rules", rulesFile()]);
+  const { code, stderr } = await staging.run(["--binary", staging.binary]);
   assertEquals(code, 1);
   assertMatch(stderr, /cannot write \S+\/usr\/local\/bin\/dotp: see above\n$/);
-  assertEquals(staging.tree(), before);
+  // It is written down first what may be there now.
+  const { [Path.state]: state, ...after } = staging.tree();
+  assertMatch(state ?? "", /^(?:file=.* \/usr\/local\/bin\/dotp\n[^]*){2}$/m);
+  assertEquals({ ...after, [Path.state]: before[Path.state] }, before);
+  await staging.run(["--purge"]);
+  assertEquals(staging.tree(), {});
 });
 
 function rulesFile(): string {

@@ -55,6 +55,8 @@ export interface MachineOptions {
 export class Machine implements AsyncDisposable {
   readonly lab: Lab;
   readonly root: string;
+  /** What runs a command where the machine has been booted, in place of chroot. */
+  enter: string[] | undefined;
 
   /** Makes a lab with a machine as its gateway; the table of rules.nft is not loaded there yet. */
   static async create(): Promise<Machine> {
@@ -81,7 +83,8 @@ export class Machine implements AsyncDisposable {
   command(command: string[], { env = {}, before = [] }: MachineOptions = {}): string[] {
     const variables = Object.entries({ PATH, HOME: "/root", DENO_DIR: "/opt/cache", ...env });
     const given = variables.map(([name, value]) => `${name}=${value}`);
-    return ["chroot", this.root, ...before, "env", "-i", ...given, ...command];
+    const enter = this.enter ?? ["chroot", this.root];
+    return [...enter, ...before, "env", "-i", ...given, ...command];
   }
 
   /** Runs a command on the machine. */

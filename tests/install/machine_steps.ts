@@ -23,6 +23,8 @@ import { Unit, variablesOf } from "./unit.ts";
 
 const ADDRESSES = ["--host", Address.gateway4, "--upstream-host", Address.upstream4];
 const INSTALL = ["--from-source", ...ADDRESSES, "-d", "example.com"];
+/** The same, of a bundle that is there already. */
+const BUILT = ["--binary", "/opt/built/dotp", ...ADDRESSES, "-d", "example.com"];
 
 /** CAP_NET_ADMIN and CAP_NET_BIND_SERVICE as /proc writes them. */
 const CAPABILITIES = ((1 << 12) | (1 << 10)).toString(16).padStart(16, "0");
@@ -35,6 +37,9 @@ let service: Service;
 
 Deno.test.beforeAll(async () => {
   machine = await Machine.create();
+  const bundle = ["deno", "task", "bundle", "--dist", "/opt/built"];
+  const built = await machine.run(["sh", "-c", `cd /opt/source && ${bundle.join(" ")}`]);
+  assertEquals(built.code, 0, built.stderr);
   before = machine.tree();
   await machine.lab.setScript({
     "www.example.com A": answer(address("www.example.com", real4(7))),
@@ -92,34 +97,34 @@ Deno.test("a prefix that is routed or in use is refused", async () => {
     [
       ["route", "add", "198.19.7.0/24", "via", Address.upstream4],
       ["route", "del", "198.19.7.0/24"],
-      /--ipv4-prefix 198\.18\.0\.0\/15 is in use: there is a route to 198\.19\.7\.0\/24 via/,
+      /a route to 198\.19\.7\.0\/24 via \S+ dev wan0 overlaps the prefix of the fakes, 198\.18\.0\.0\/15/,
     ],
     [
       ["route", "add", "198.0.0.0/8", "via", Address.upstream4, "table", "77"],
       ["route", "del", "198.0.0.0/8", "table", "77"],
-      /--ipv4-prefix 198\.18\.0\.0\/15 is in use: there is a route to 198\.0\.0\.0\/8/,
+      /a route to 198\.0\.0\.0\/8 via .* overlaps the prefix of the fakes, 198\.18\.0\.0\/15/,
     ],
     [
       ["-6", "route", "add", "2001:2:0:5::/64", "via", Address.upstream6],
       ["-6", "route", "del", "2001:2:0:5::/64"],
-      /--ipv6-prefix 2001:2::\/48 is in use: there is a route to 2001:2:0:5::\/64/,
+      /a route to 2001:2:0:5::\/64 via .* overlaps the prefix of the fakes, 2001:2::\/48/,
     ],
     [
       ["address", "add", "198.18.0.1/32", "dev", "lo"],
       ["address", "del", "198.18.0.1/32", "dev", "lo"],
-      /--ipv4-prefix 198\.18\.0\.0\/15 is in use: this machine has the address 198\.18\.0\.1/,
+      /198\.18\.0\.1\/32 on lo lies in the prefix of the fakes, 198\.18\.0\.0\/15/,
     ],
     [
       ["route", "show"],
       ["route", "show"],
-      /--ipv4-prefix 192\.0\.0\.0\/16 is in use: this machine has the address 192\.0\.2\.1\/24/,
+      /192\.0\.2\.1\/24 on lan0 lies in the prefix of the fakes, 192\.0\.0\.0\/16/,
       ["--ipv4-prefix", "192.0.0.0/16", "--host", "0.0.0.0"],
     ],
   ];
   for (const [add, remove, said, args = []] of cases) {
     await gateway("ip", ...add);
     try {
-      await assertRefused(said, [...INSTALL, ...args]);
+      await assertRefused(said, [...BUILT, ...args]);
     } finally {
       await gateway("ip", ...remove);
     }
@@ -133,33 +138,25 @@ Deno.test("routes to nowhere, to the machine itself and to everywhere are no obs
     ["128.0.0.0/1", "via", Address.upstream4],
   ];
   for (const route of routes) await gateway("ip", "route", "add", ...route);
-  const { code, stderr } = await machine.install([...INSTALL, "--dry-run"]);
+  const { code, stderr } = await machine.install([...BUILT, "--dry-run"]);
   for (const route of routes) await gateway("ip", "route", "del", ...route);
   assertEquals(code, 0, stderr);
 });
 
 Deno.test("a resolver on the port is named, with what to do", async () => {
+  const taken = String.raw`192\.0\.2\.1 port 53 is taken by`;
   const cases = [
-    [
-      "systemd-resolved",
-      Address.gateway4,
-      /systemd-resolved's stub \(process \d+\) answers on port 53/,
-    ],
-    ["systemd-resolved", Address.gateway4, /set DNSStubListener=no in /],
-    [
-      "dnsmasq",
-      "0.0.0.0",
-      /dnsmasq \(process \d+\) answers on port 53 of 192\.0\.2\.1: set port=0/,
-    ],
-    ["named", "::", /named \(process \d+\) answers on port 53 of 192\.0\.2\.1: end it or/],
+    ["systemd-resolved", Address.gateway4, `${taken} systemd-resolve, process \\d+: set DNSStub`],
+    ["dnsmasq", "0.0.0.0", `${taken} dnsmasq, process \\d+: set port=0 `],
+    ["named", "::", `${taken} named, process \\d+: end it or give another`],
   ] as const;
   for (const [name, hostname, said] of cases) {
     await using _ = await listen(name, hostname);
-    await assertRefused(said, INSTALL);
+    await assertRefused(new RegExp(said), BUILT);
   }
   await using _ = await listen("named", Address.gateway6);
-  await assertRefused(/named .*answers on port 53 of 2001:db8:1::1/, [
-    ...INSTALL,
+  await assertRefused(/2001:db8:1::1 port 53 is taken by named/, [
+    ...BUILT,
     ...["--host", Address.gateway6],
   ]);
 });
@@ -168,7 +165,7 @@ Deno.test("a resolver on another address or port is no obstacle", async () => {
   await using _one = await listen("named", "127.0.0.1");
   await using _two = await listen("unbound", Address.gateway4, 5353);
   await using _three = await listen("dnsmasq", Address.gateway6);
-  const { code, stderr } = await machine.install([...INSTALL, "--dry-run"]);
+  const { code, stderr } = await machine.install([...BUILT, "--dry-run"]);
   assertEquals(code, 0, stderr);
 });
 
@@ -197,7 +194,8 @@ Deno.test("--dry-run prints each step and does none", async () => {
     stdout,
     [
       "build dist/dotp in /opt/source",
-      ...[Path.program, Path.rules, Path.env, Path.unit, ...PAGES].map((path) => `install ${path}`),
+      ...[Path.program, Path.rules, Path.env, Path.unit, Path.tableUnit, ...PAGES]
+        .map((path) => `install ${path}`),
       `load ${Path.rules}`,
     ].map((step) => `would ${step}\n`).join(""),
   );
@@ -314,7 +312,7 @@ Deno.test("--uninstall waits until dotp has ended", async () => {
   await service.stop();
 });
 
-Deno.test("a table that is gone is loaded before the service starts", async () => {
+Deno.test("a table that is gone is loaded by the service", async () => {
   await gateway("nft", "flush", "ruleset");
   service = await Service.start();
   assertEquals((await machine.visit("new.example.com", "A")).at, real4(8));
@@ -338,11 +336,14 @@ Deno.test("where systemd runs, the service is enabled, started, restarted and re
   machine.write(
     "/opt/bin/systemctl",
     `#!/bin/sh
+[ "$1" != --quiet ] || shift
 echo "$*" >>/opt/bin/asked
-case $1 in
-is-active) [ -f /opt/bin/active ] ;;
-enable) : >/opt/bin/active ;;
-disable) rm -f /opt/bin/active ;;
+for unit; do :; done
+case $*$unit in
+is-*) [ -f "/opt/bin/$unit.on" ] ;;
+"restart dotp-table.service"*) nft -f /etc/dotp/rules.nft && : >"/opt/bin/$unit.on" ;;
+enable*) : >"/opt/bin/$unit.on" ;;
+disable*) rm -f /opt/bin/*.on ;;
 esac
 `,
     0o755,
@@ -351,13 +352,13 @@ esac
   const asked = () => {
     const lines = machine.read("/opt/bin/asked").trimEnd().split("\n");
     Deno.removeSync(`${machine.root}/opt/bin/asked`);
-    return lines.filter((line) => !line.startsWith("is-active"));
+    return lines.filter((line) => !line.startsWith("is-"));
   };
   Deno.removeSync(`${machine.root}/opt/bin/true`);
 
   const first = await machine.install(INSTALL, { env });
   assertMatch(first.stdout, /then: systemctl enable --now dotp\n$/);
-  assertEquals(asked(), ["daemon-reload"]);
+  assertEquals(asked(), ["daemon-reload", "restart dotp-table.service"]);
 
   const started = await machine.install(["--from-source", "--start"], { env });
   assertMatch(started.stdout, /dotp is installed and runs\.\n$/);
@@ -371,9 +372,9 @@ esac
 
   await machine.install(["--purge"], { env });
   assertEquals(asked(), [
-    "disable --now dotp.service",
+    "disable --now dotp.service dotp-table.service",
     "daemon-reload",
-    "reset-failed dotp.service",
+    "reset-failed dotp.service dotp-table.service",
   ]);
   Deno.removeSync(`${machine.root}/run/systemd`, { recursive: true });
   assertEquals(machine.tree(), before);
@@ -396,7 +397,6 @@ class Service {
     const variables = variablesOf(machine.read(Path.env));
     const env = { ...unit.environment(), ...variables, NOTIFY_SOCKET: "/run/notify" };
     const command = unit.command("ExecStart", variables);
-    await execute(unit, "ExecStartPre");
     const options = { env: withPath(env), before: unprivileged(unit) };
     const process = await machine.lab.gateway.spawn(machine.command(command, options));
     const service = new Service(unit, process, command, socket);
@@ -417,9 +417,13 @@ class Service {
     this.notified.catch(() => {});
   }
 
-  /** Runs another command of the unit. */
-  execute(name: string): Promise<void> {
-    return execute(this.#unit, name);
+  /** Runs other commands of the unit. */
+  async execute(name: string): Promise<void> {
+    const options = { env: withPath(this.#unit.environment()), before: unprivileged(this.#unit) };
+    for (const command of this.#unit.commands(name, { MAINPID: `${this.process.pid}` })) {
+      const { code, stderr } = await machine.run(command, options);
+      assertEquals({ code, stderr }, { code: 0, stderr: "" });
+    }
   }
 
   async stop(): Promise<void> {
@@ -432,12 +436,6 @@ class Service {
       Deno.removeSync(`${machine.root}/tmp/${name}`, { recursive: true });
     }
   }
-}
-
-async function execute(unit: Unit, name: string): Promise<void> {
-  const options = { env: withPath(unit.environment()), before: unprivileged(unit) };
-  const { code, stderr } = await machine.run(unit.command(name, {}), options);
-  assertEquals({ code, stderr }, { code: 0, stderr: "" });
 }
 
 /** The PATH that systemd gives. */

@@ -35,11 +35,10 @@ for (const shell of SHELLS) {
 Deno.test("install.sh works from a pipe", async () => {
   using staging = new Staging();
   const input = await Deno.readTextFile(SCRIPT);
-  const rules = staging.write("out/rules.nft", "define FAKE4 = 0\ndefine FAKE6 = 0\n");
   const args = ["--binary", staging.binary, ...ADDRESSES];
   const { code, stderr } = await staging.run(args, { input });
   assertEquals({ code, stderr }, { code: 0, stderr: "" });
-  assertMatch(staging.read(Path.rules), /^define FAKE4 = 198\.18\.0\.0\/15$/m, rules);
+  assertMatch(staging.read(Path.rules), /^define FAKE4 = 198\.18\.0\.0\/15$/m);
 });
 
 Deno.test("install.sh that was cut on its way does nothing", async () => {

@@ -28,6 +28,7 @@ export const Path = {
   program: "/usr/local/bin/dotp",
   deno: "/usr/local/lib/dotp/deno",
   unit: "/usr/local/lib/systemd/system/dotp.service",
+  tableUnit: "/usr/local/lib/systemd/system/dotp-table.service",
   env: "/etc/dotp/dotp.env",
   rules: "/etc/dotp/rules.nft",
   state: "/etc/dotp/.installed",
@@ -45,8 +46,13 @@ export class Staging implements Disposable {
   readonly root: string = Deno.makeTempDirSync({ prefix: "dotp-install-" });
   /** What DESTDIR is. */
   readonly destination: string = `${this.root}/destination`;
-  /** A program to install; it prints its name, its version and what it is asked for. */
-  readonly binary: string = this.program("out/dotp", 'echo dotp 0.0.1 "$@"');
+  /** A program to install. */
+  readonly binary: string = this.dotp("0.0.1");
+
+  /** Writes a program that stands for dotp, and returns its path. */
+  dotp(version: string, path = "out/dotp"): string {
+    return this.program(path, standIn(version));
+  }
 
   /** Writes a shell script that can be run, and returns its path. */
   program(path: string, text: string): string {
@@ -87,7 +93,7 @@ export class Staging implements Disposable {
 
   /** Runs install.sh, which must succeed, with the stand-in for a program. */
   async install(args: string[] = [], options: RunOptions = {}): Promise<Ended> {
-    const ended = await this.run(["--binary", this.binary, ...rulesOf(args), ...args], options);
+    const ended = await this.run(["--binary", this.binary, ...args], options);
     if (ended.code !== 0) throw new Error(`install.sh ended with ${ended.code}: ${ended.stderr}`);
     return ended;
   }
@@ -119,8 +125,22 @@ export class Staging implements Disposable {
   }
 }
 
-function rulesOf(args: string[]): string[] {
-  return args.includes("--rules") ? [] : ["--rules", `${CHECKOUT}/rules.nft`];
+/**
+ * A shell script that is asked what dotp is asked: it prints the rules and the units as dotp does, finds
+ * that all is well, and of all else it prints its name, its version and what it is asked for.
+ */
+export function standIn(version: string): string {
+  const { program } = Path;
+  return `case $1 in
+rules) sed -e "s|^\\(define FAKE4 =\\) .*|\\1 $3|" -e "s|^\\(define FAKE6 =\\) .*|\\1 $5|" \
+  ${CHECKOUT}/rules.nft ;;
+unit) case $2 in
+  service) sed "s|${program}|$4|g" ${CHECKOUT}/lib/cli/dotp.service ;;
+  table) cat ${CHECKOUT}/lib/cli/dotp-table.service ;;
+  esac ;;
+check) echo '{"level":"ok","findings":[]}' ;;
+*) echo dotp ${version} "$@" ;;
+esac`;
 }
 
 /** Paths below a directory, each with its mode and its content. */

@@ -26,9 +26,19 @@ export class Unit {
     return values[0] ?? "";
   }
 
-  /** A command as it is run: `${NAME}` is one argument, `$NAME` as many as it has words. */
+  /** The one command of that name, as it is run. */
   command(name: string, variables: Record<string, string>): string[] {
-    const words = this.one(name).match(/'[^']*'|\S+/g) ?? [];
+    this.one(name);
+    return this.commands(name, variables)[0] ?? [];
+  }
+
+  /** Commands as they are run: `${NAME}` is one argument, `$NAME` as many as it has words. */
+  commands(name: string, variables: Record<string, string>): string[][] {
+    return this.all(name).map((command) => this.#words(command, variables));
+  }
+
+  #words(command: string, variables: Record<string, string>): string[] {
+    const words = command.match(/'[^']*'|\S+/g) ?? [];
     return words.flatMap((word) => {
       const [, split] = /^\$(\w+)$/.exec(word) ?? [];
       if (split !== undefined) return variables[split]?.split(/\s+/).filter(Boolean) ?? [];
