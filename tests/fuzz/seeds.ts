@@ -2,7 +2,7 @@
 import { hex, readFixture } from "../support/hex.ts";
 
 const FIXTURES = [
-  ...["a", "aaaa", "chain", "https", "nxdomain", "oddities", "sections", "unmatched"],
+  ...["a", "aaaa", "chain", "https", "nxdomain", "oddities", "sections", "targets", "unmatched"],
 ];
 
 /** The cases that once showed a fault, by file name. */

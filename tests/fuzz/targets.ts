@@ -39,19 +39,22 @@ function tryParser(bytes: Uint8Array): void {
   if (!same(bytes, bytesOf(view))) throw new Error("reading has changed the message");
 }
 
-/** A reply is rewritten whole or not at all, only where it may be, and cut to what fits. */
+/** A reply is rewritten whole or not at all and takes fakes only then, only where it may be, and cut. */
 function tryReply(bytes: Uint8Array): void {
   const { tables } = rewriting.nat;
   if (tables[4].size + tables[6].size > MAPPINGS_BEFORE_NEW) rewriting = makeRewriting();
+  const { log } = rewriting.nat;
+  const { revision } = log;
   const { outcome, bytes: after } = rewriting.rewrite(bytes);
   if (outcome !== "rewritten") {
     if (!same(bytes, after)) throw new Error(`changed, although ${outcome}`);
+    if (log.revision !== revision) throw new Error(`a fake was taken, although ${outcome}`);
   } else {
     checkChanges(bytes, after);
     const again = rewriting.rewrite(after);
     // A name that runs through an address or a TTL reads otherwise afterwards. No server makes such a
     // message, and whoever does could have said at once what it says then.
-    const isStable = owners(viewOf(bytes)) === owners(viewOf(after));
+    const isStable = names(viewOf(bytes)) === names(viewOf(after));
     if (isStable && (again.outcome !== "passed" || !same(after, again.bytes))) {
       throw new Error("rewritten a second time");
     }
@@ -62,13 +65,18 @@ function tryReply(bytes: Uint8Array): void {
   for (const hasOpt of [false, true]) checkFit(after, hasOpt);
 }
 
-/** The owner names of a message, in presentation format. */
-function owners(view: DataView): string {
+/** Octets before the name in the RDATA of types that lead to another name. */
+const LEADING: Readonly<Record<number, number>> = { 2: 0, 5: 0, 15: 2, 33: 6, 64: 2, 65: 2 };
+
+/** The owner names of a message and those that its records lead to, in presentation format. */
+function names(view: DataView): string {
   message.index(view, view.byteLength);
-  const names = Array.from(
-    { length: message.count },
-    (_, i) => nameToText(view, view.byteLength, message.ownerOffset(i)),
-  );
+  const names = Array.from({ length: message.count }, (_, i) => {
+    const before = LEADING[message.type(i)];
+    const owner = nameToText(view, view.byteLength, message.ownerOffset(i));
+    if (before === undefined) return owner;
+    return `${owner} ${nameToText(view, message.recordEnd(i), message.rdataOffset(i) + before)}`;
+  });
   return names.join(" ");
 }
 

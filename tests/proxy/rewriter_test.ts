@@ -57,7 +57,9 @@ function address(owner: string, text: string, ttl: number): RecordSpec {
   return text.includes(":") ? aaaa(owner, text, ttl) : a(owner, text, ttl);
 }
 
-const GOLDEN = ["a", "aaaa", "chain", "sections", "https", "oddities", "unmatched", "nxdomain"];
+const GOLDEN = [
+  ...["a", "aaaa", "chain", "sections", "https", "targets", "oddities", "unmatched", "nxdomain"],
+];
 
 for (const name of GOLDEN) {
   const fixture = readFixture(`${name}.hex`);
