@@ -62,9 +62,9 @@ export interface Config {
   readonly domainFiles: readonly string[];
   /** Whether a file with a line that is no rule is refused as a whole. */
   readonly domainFileStrict: boolean;
-  /** How long a mapping lives from its last look-up, seconds. */
+  /** How long a mapping is active from the last answer with it, seconds. */
   readonly natTtl: number;
-  /** How long traffic may keep a mapping from its last look-up, seconds; 0 for no limit. */
+  /** How long traffic may keep a mapping active after that answer, seconds; 0 for no limit. */
   readonly natMaxTtl: number;
   /** What the choice of fakes depends on. */
   readonly poolKey: string;

@@ -70,7 +70,7 @@ const DESCRIPTION = [
   "address each fake stands for. The kernel translates the traffic, so it can be routed, marked or " +
   "sent through a tunnel by one prefix; dotp sees only DNS.",
   "A fake is in the kernel before the reply that holds it leaves, and stays there for --nat-ttl " +
-  "seconds from its last look-up. The TTL that a client sees is at most half of that. The same real " +
+  "seconds from the last answer with it. The TTL that a client sees is at most half of that. The same real " +
   "address gets the same fake again, after it has expired and after a restart.",
   "The nft table must be there: rules.nft makes it, with the sets nat_addr and nat_addr6 of real " +
   "addresses and the maps nat_map and nat_map6 from fake to real. dotp needs the capabilities " +

@@ -123,13 +123,13 @@ export const OPTIONS: readonly Option[] = [
     name: "nat-ttl",
     value: "SECONDS",
     defaultValue: "120",
-    help: "how long a mapping lives from its last look-up, at least 2",
+    help: "how long a mapping is active from the last answer with it, at least 2",
   },
   {
     name: "nat-max-ttl",
     value: "SECONDS",
     defaultValue: "0",
-    help: "how long traffic keeps a mapping alive after its last look-up, 0 for no limit",
+    help: "how long traffic keeps a mapping active after that answer, 0 for no limit",
   },
   {
     name: "pool-key",
