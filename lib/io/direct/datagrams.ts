@@ -67,6 +67,9 @@ export interface Endpoint {
   readonly hostname: string;
   /** The interface, where an address means nothing without it; else 0. */
   readonly scope: number;
+  /** The batch in which it was counted last, and how often, for `FairShare`. */
+  batch: number;
+  count: number;
 }
 
 /** Where a datagram came from, or goes to. */
@@ -115,7 +118,7 @@ class Endpoints {
     const start = view.byteOffset + offset;
     const bytes = new Uint8Array(view.buffer, start, ADDRESS_LENGTH[family]).slice();
     const hostname = addressToText(unmapped({ family, bytes }).bytes);
-    const endpoint = { family, bytes, hostname, scope };
+    const endpoint = { family, bytes, hostname, scope, batch: 0, count: 0 };
     const candidates = this.#byHash.get(hash);
     if (candidates === undefined) this.#byHash.set(hash, [endpoint]);
     else candidates.push(endpoint);
@@ -247,6 +250,39 @@ export class Receiver {
   }
 }
 
+/**
+ * Sheds load where a socket is never empty any more: more comes than can be done, and what is not shed
+ * here is lost in the kernel, whoever sent it. Then each client has an equal part of a quarter of each
+ * batch, so that the rest is soon drained and who asks little is not lost among those who ask much.
+ */
+export class FairShare {
+  /** Full batches in a row. */
+  #full = 0;
+  #batch = 0;
+  #clients = 0;
+
+  /** Begins a batch. */
+  begin(datagrams: number): void {
+    this.#full = datagrams < BATCH_DATAGRAMS_MAX ? 0 : this.#full + 1;
+    this.#batch++;
+    this.#clients = 0;
+  }
+
+  /** Whether the batch's next datagram of a client is to be handled. */
+  admits(client: Endpoint): boolean {
+    if (this.#full < FULL_BATCHES_MAX) return true;
+    if (client.batch !== this.#batch) {
+      client.batch = this.#batch;
+      client.count = 0;
+      this.#clients++;
+    }
+    return ++client.count <= BATCH_DATAGRAMS_MAX / 4 / this.#clients;
+  }
+}
+
+/** Full batches in a row from which on load is shed: more than a resolver sends at once. */
+const FULL_BATCHES_MAX = 8;
+
 /** What waits to be sent on one socket. */
 export class Sender {
   readonly #libc: Libc;
@@ -377,6 +413,21 @@ export function connectSocket(libc: Libc, host: Address, port: number): number {
   const fd = openSocket(libc, host.family);
   const connected = libc.connect(fd, socketAddress(host, port));
   return finish(libc, fd, connected, "Cannot connect a socket");
+}
+
+/**
+ * Sees to it that datagrams can be sent and received in batches.
+ *
+ * @throws {SocketError}
+ */
+export function checkDatagrams(libc: Libc): void {
+  const fd = openSocket(libc, 4);
+  const { headers } = new Batch(libc, nativeBuffer(0));
+  const received = libc.receiveMany(fd, headers, 1, 0);
+  const sent = libc.sendMany(fd, headers, 0, 0);
+  libc.close(fd);
+  if (received !== -Errno.AGAIN) throw new SocketError("Cannot receive in batches", -received);
+  if (sent < 0) throw new SocketError("Cannot send in batches", -sent);
 }
 
 /** The port that a socket is bound to. */

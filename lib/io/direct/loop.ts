@@ -16,6 +16,7 @@ import {
   connectSocket,
   type DatagramProblem,
   DirectPeer,
+  FairShare,
   problemOf,
   type Receiver,
   Sender,
@@ -58,6 +59,9 @@ export class Loop {
   /** Raised where the loop waits in another thread and something has changed here. */
   readonly #event: number;
   readonly #dirty: DirectSocket[] = [];
+  /** What is to be done when the datagrams of this turn have been handled. */
+  readonly #deferred: (() => void)[] = [];
+  #isHandling = false;
   #isWaiting = false;
   #isBusy = false;
   #isStopped = false;
@@ -116,6 +120,12 @@ export class Loop {
     if (this.#dirty.push(socket) === 1 && this.#isWaiting) queueMicrotask(() => this.#flush());
   }
 
+  /** Runs a task once the datagrams of this turn have been handled, before what came of them is sent. */
+  defer(task: () => void): void {
+    if (this.#isHandling) this.#deferred.push(task);
+    else queueMicrotask(task);
+  }
+
   /** Ends the loop; descriptors are for their owners to close. */
   stop(): void {
     if (this.#isStopped) return;
@@ -132,7 +142,10 @@ export class Loop {
     const ready = this.libc.poll(this.#fds, count, this.#isBusy ? BUSY_WAIT_MS : 0);
     this.#isBusy = ready > 0;
     if (this.#isBusy) {
+      this.#isHandling = true;
       this.#handle(count);
+      this.#isHandling = false;
+      for (const task of this.#deferred.splice(0)) task();
       this.#flush();
     }
     if (this.#isBusy || ready === -Errno.INTR) setImmediate(this.#turn);
@@ -190,6 +203,7 @@ export class DirectSocket implements Watcher {
   readonly #events: DirectEvents;
   /** Whom it is connected to. */
   readonly #connected: DirectPeer | undefined;
+  readonly #share = new FairShare();
   #isDirty = false;
   #isClosed = false;
 
@@ -239,9 +253,13 @@ export class DirectSocket implements Watcher {
       if (count !== -Errno.AGAIN) this.#events.onProblem(problemOf(-count));
       return;
     }
+    this.#share.begin(count);
     for (let i = 0; i < count; i++) {
       const length = this.#receiver.length(i);
       const peer = this.#connected ?? this.#receiver.peer(i);
+      if (this.#connected === undefined && peer !== undefined && !this.#share.admits(peer.client)) {
+        continue;
+      }
       if (length < 0 || peer === undefined) this.#events.onProblem(problemOf(Errno.MSGSIZE));
       else this.#events.onDatagram(peer, this.#receiver.views[i]!, length);
     }
@@ -260,7 +278,7 @@ export class DirectSocket implements Watcher {
 function peerAt(host: Address, port: number): DirectPeer {
   const { family, bytes } = host;
   return new DirectPeer(
-    { family, bytes, hostname: addressToText(bytes), scope: 0 },
+    { family, bytes, hostname: addressToText(bytes), scope: 0, batch: 0, count: 0 },
     port,
     undefined,
   );

@@ -7,6 +7,8 @@ import {
   connectSocket,
   type DatagramProblem,
   type DirectPeer,
+  type Endpoint,
+  FairShare,
   portOf,
   Receiver,
   Sender,
@@ -188,3 +190,37 @@ Deno.test("bindSocket() throws what is wrong, when an address is not ours or tak
   assertEquals(problem(() => bindSocket(libc, host, portOf(libc, taken), false)), Errno.ADDRINUSE);
   libc.close(taken);
 });
+
+Deno.test("FairShare admits everything, when a socket is drained now and then", () => {
+  const share = new FairShare();
+  const client = endpoint("192.0.2.1");
+  for (let batch = 0; batch < 100; batch++) {
+    share.begin(batch % 8 === 7 ? 63 : 64);
+    for (let i = 0; i < 64; i++) assert(share.admits(client), `batch ${batch}`);
+  }
+});
+
+Deno.test("FairShare leaves each client an equal part, when a socket is never empty", () => {
+  const share = new FairShare();
+  const [loud, other, quiet] = ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(endpoint);
+  /** How many datagrams of each client are admitted, of a batch that holds them in turns. */
+  const admitted = (...clients: (readonly [client: Endpoint, datagrams: number])[]) => {
+    share.begin(clients.reduce((sum, [, datagrams]) => sum + datagrams, 0));
+    return clients.map(([client, datagrams]) =>
+      Array.from({ length: datagrams }, () => share.admits(client)).filter(Boolean).length
+    );
+  };
+  for (let batch = 1; batch < 8; batch++) assertEquals(admitted([loud!, 64]), [64], `${batch}`);
+  assertEquals(admitted([loud!, 64]), [16]);
+  assertEquals(admitted([loud!, 63], [quiet!, 1]), [16, 1]);
+  assertEquals(admitted([quiet!, 1], [loud!, 63]), [1, 8]);
+  assertEquals(admitted([loud!, 31], [other!, 31], [quiet!, 2]), [16, 8, 2]);
+  // Once it was empty, nothing is shed.
+  assertEquals(admitted([loud!, 63]), [63]);
+  assertEquals(admitted([loud!, 64]), [64]);
+});
+
+function endpoint(hostname: string): Endpoint {
+  const { family, bytes } = parseAddress(hostname);
+  return { family, bytes, hostname, scope: 0, batch: 0, count: 0 };
+}

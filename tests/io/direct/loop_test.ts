@@ -158,3 +158,32 @@ Deno.test("Loop keeps apart what many sockets receive, when all are asked at onc
   assertEquals(await within("all echoes", Promise.all(heard)), sockets.map((_, i) => i));
   echo.close(...sockets);
 });
+
+Deno.test("defer() runs after all datagrams of a turn and before replies leave, when a commit is deferred", async () => {
+  const order: string[] = [];
+  const echo = new Echo((send) => {
+    order.push("datagram");
+    send();
+    echo.loop.defer(() => order.push("commit"));
+  });
+  const heard = Promise.withResolvers<void>();
+  let echoes = 0;
+  const socket = echo.connect(() => {
+    order.push("echo");
+    if (++echoes === 3) heard.resolve();
+  });
+  await pause();
+  // All three are there when the loop looks.
+  for (let i = 0; i < 3; i++) socket.send(undefined, octet(i), 1);
+  await within("three echoes", heard.promise);
+  assertEquals(order, [
+    ...["datagram", "datagram", "datagram"],
+    ...["commit", "commit", "commit"],
+    ...["echo", "echo", "echo"],
+  ]);
+  let isRun = false;
+  echo.loop.defer(() => isRun = true);
+  await Promise.resolve();
+  assert(isRun, "outside of a turn it is run soon");
+  echo.close(socket);
+});
