@@ -32,6 +32,11 @@ export const POOL_FULL = ["servfail", "evict"] as const;
 /** A choice of `POOL_FULL`. */
 export type PoolFull = typeof POOL_FULL[number];
 
+/** Ways to the kernel that `--engine` takes. */
+export const ENGINES = ["auto", "portable", "direct"] as const;
+/** A choice of `ENGINES`. */
+export type EngineChoice = typeof ENGINES[number];
+
 /** The longest prefix for fakes, bits: two fakes in IPv4, an interface identifier in IPv6. */
 export const PREFIX_LENGTH_MAX: Readonly<Record<Family, number>> = { 4: 30, 6: 64 };
 /** The shortest lifetime of a mapping, seconds: its half must be a TTL of at least 1. */
@@ -70,6 +75,7 @@ export interface Config {
   readonly poolKey: string;
   readonly poolFull: PoolFull;
   readonly privateReals: PrivateReals;
+  readonly engine: EngineChoice;
   /** Name of the nft table in family inet. */
   readonly table: string;
   /** Absolute path of the rules that make the table, or undefined. */

@@ -15,6 +15,7 @@ const VALID: Config = {
   poolKey: "dotp",
   poolFull: "servfail",
   privateReals: "map",
+  engine: "auto",
   table: "dotp",
   rulesFile: undefined,
   logLevel: "info",

@@ -17,6 +17,7 @@ export type Level = typeof LEVELS[number];
 export type Subject =
   | "permissions"
   | "nft"
+  | "engine"
   | "table"
   | "rules"
   | "domains"
@@ -31,7 +32,15 @@ export type Subject =
   | "name";
 
 /** What `dotp check` can be asked to look at by itself, in the order in which it is told. */
-export const TOPICS = ["nft", "domains", "prefixes", "forwarding", "port", "upstream"] as const;
+export const TOPICS = [
+  "nft",
+  "engine",
+  "domains",
+  "prefixes",
+  "forwarding",
+  "port",
+  "upstream",
+] as const;
 /** A topic of `TOPICS`. */
 export type Topic = typeof TOPICS[number];
 
@@ -39,6 +48,7 @@ export type Topic = typeof TOPICS[number];
 const TOPIC_OF: Readonly<Record<Subject, Topic | undefined>> = {
   permissions: undefined,
   nft: "nft",
+  engine: "engine",
   table: "nft",
   rules: "nft",
   domains: "domains",

@@ -5,7 +5,7 @@
  * @module
  */
 import { TOPICS } from "../check/finding.ts";
-import { LOG_FORMATS, LOG_LEVELS, POOL_FULL } from "../config.ts";
+import { ENGINES, LOG_FORMATS, LOG_LEVELS, POOL_FULL } from "../config.ts";
 import { PRIVATE_REALS } from "../policy/policy.ts";
 import { PROGRAM, UNITS } from "./unit.ts";
 
@@ -37,7 +37,7 @@ export const COMMANDS: readonly CommandWord[] = [
     choices: TOPICS,
     isRepeatable: true,
     options: "required",
-    help: `look at what dotp needs: all, or ${TOPICS.join(", ")}`,
+    help: `look at what it needs: all, or ${TOPICS.join(", ")}`,
   },
   { name: "rules", options: "optional", help: "print rules.nft for this table and these prefixes" },
   {
@@ -156,6 +156,13 @@ export const OPTIONS: readonly Option[] = [
     name: "rules-file",
     value: "PATH",
     help: "rules.nft, to be loaded whenever the table is missing",
+  },
+  {
+    name: "engine",
+    value: "CHOICE",
+    defaultValue: "auto",
+    choices: ENGINES,
+    help: "way to the kernel: direct through libc (Deno: --allow-ffi), portable, or auto",
   },
   {
     name: "log-level",

@@ -21,6 +21,7 @@ import { type Topic, TOPICS } from "../check/finding.ts";
 import {
   checkTogether,
   type Config,
+  ENGINES,
   LOG_FORMATS,
   LOG_LEVELS,
   NAT_MAX_TTL_MAX,
@@ -306,6 +307,7 @@ function toConfig(values: Map<string, string[]>): Config {
     poolKey: valueOf("pool-key"),
     poolFull: toChoice("pool-full", valueOf("pool-full"), POOL_FULL),
     privateReals: toChoice("private-reals", valueOf("private-reals"), PRIVATE_REALS),
+    engine: toChoice("engine", valueOf("engine"), ENGINES),
     table: toTable(valueOf("table")),
     rulesFile: values.get("rules-file")?.[0],
     logLevel: toChoice("log-level", valueOf("log-level"), LOG_LEVELS),

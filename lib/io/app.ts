@@ -19,11 +19,13 @@ import {
   bindProblem,
   checkPermissions,
   checkTable,
+  engineProblem,
   prefixWarnings,
   StartError,
   warnOfRules,
 } from "./preflight.ts";
-import { DatagramSocket, type OnDatagram, type Peer } from "./portable/datagrams.ts";
+import { type Engine, startEngine } from "./engine.ts";
+import type { DatagramSocket, OnDatagram, Peer, Sockets } from "./sockets.ts";
 import { VERIFY_MAPPINGS_MAX } from "../kernel/maintenance.ts";
 import { lockTable } from "./lock.ts";
 import { log, RateLimit } from "./runtime/log.ts";
@@ -31,7 +33,12 @@ import { makeNat, type Nat } from "./nat.ts";
 import { PolicyKeeper } from "./policy.ts";
 import { NftProgram } from "./portable/nft.ts";
 import { endPrograms } from "./runtime/process.ts";
-import { randomNumbers, UdpUpstream, type UpstreamEvents } from "./upstream/udp.ts";
+import {
+  type OpenSocket,
+  randomNumbers,
+  UdpUpstream,
+  type UpstreamEvents,
+} from "./upstream/udp.ts";
 
 /** Queries that run out of time within this are given up together. */
 const DEADLINE_INTERVAL_MS = 50;
@@ -67,16 +74,19 @@ export async function serve(
   const nft = new NftProgram(config.table, config.rulesFile);
   let nat: Nat | undefined;
   let path: Path | undefined;
+  let engine: Engine | undefined;
   const start = async () => {
     await checkPermissions(config);
     const policy = await PolicyKeeper.start(config);
     await lockTable(config, signal);
     await checkTable(config, nft);
-    nat = await makeNat(config, nft);
     signal.throwIfAborted();
-    path = connect(config, policy, nat);
+    engine = chooseEngine(config, nft);
+    nat = await makeNat(config, engine);
+    signal.throwIfAborted();
+    path = connect(config, policy, engine, nat);
     await nat.adopt();
-    return { policy, nat };
+    return { policy, nat, engine };
   };
   const close = () => {
     path?.close();
@@ -86,7 +96,7 @@ export async function serve(
     const running = await Promise.race([start(), ended.promise]);
     if (running === undefined) return;
     const { policy, nat: { mappings, committer } } = running;
-    announce(config, policy.active.current.domains.size);
+    announce(config, running.engine, policy.active.current.domains.size);
     if (mappings.size <= VERIFY_MAPPINGS_MAX) void warnOfRules(config, nft);
     onReady(() => void policy.reload());
     await ended.promise;
@@ -95,6 +105,7 @@ export async function serve(
     await withinTime(committer.idle(), STOP_MS);
   } finally {
     close();
+    engine?.close();
     nft.close();
     endPrograms();
   }
@@ -109,18 +120,31 @@ async function withinTime(awaited: Promise<void>, timeoutMs: number): Promise<vo
 }
 
 /**
+ * The engine that the configuration asks for.
+ *
+ * @throws {StartError}
+ */
+function chooseEngine(config: Config, nft: NftProgram): Engine {
+  try {
+    return startEngine(config, nft);
+  } catch (error) {
+    throw new StartError(engineProblem(error as Error), { cause: error });
+  }
+}
+
+/**
  * Binds the sockets and connects them with what is between them.
  *
  * @throws {StartError}
  */
-function connect(config: Config, policy: PolicyKeeper, nat: Nat): Path {
+function connect(config: Config, policy: PolicyKeeper, engine: Engine, nat: Nat): Path {
   const { mappings, committer } = nat;
   const random = randomNumbers();
   const inFlight = new PendingQueries<Peer>(random);
   const ttlMax = Math.floor(config.natTtl / 2);
   const rewriter = new Rewriter(policy.active, mappings, ttlMax);
   const onError = reporter();
-  const socket = bind(config, onError, (peer, view, length) => {
+  const socket = bind(config, engine.sockets, onError, (peer, view, length) => {
     answerer.onQuery(listener, peer, view, length, nowMs());
     deadlines.check();
     sockets.check();
@@ -131,8 +155,9 @@ function connect(config: Config, policy: PolicyKeeper, nat: Nat): Path {
     clientOf: ({ hostname }) => hostname,
     reply: (peer, view, length) => socket.send(peer, view, length),
   };
-  const upstream = openUpstream(config, random, {
+  const upstream = openUpstream(config, engine.sockets, random, {
     onReply: (channel, view, length) => answerer.onReply(channel, view, length, nowMs()),
+    onUnreachable: (channel) => answerer.onUnreachable(channel),
     onError,
   });
   const answerer = new DnsProxy<Peer>({
@@ -168,6 +193,7 @@ function connect(config: Config, policy: PolicyKeeper, nat: Nat): Path {
 /** The socket that clients ask; what must not be answered does not get through. */
 function bind(
   config: Config,
+  sockets: Sockets,
   onError: (error: Error) => void,
   onQuery: OnDatagram,
 ): DatagramSocket {
@@ -180,21 +206,23 @@ function bind(
     onQuery(peer, view, length);
   };
   try {
-    return new DatagramSocket(hostname, port, { onDatagram, onError });
+    return sockets.bind(host, port, { onDatagram, onError });
   } catch (error) {
     throw new StartError(bindProblem(error, config.listen, hostname), { cause: error });
   }
 }
 
 function openUpstream(
-  { upstream }: Config,
+  { upstream: { host, port } }: Config,
+  sockets: Sockets,
   random: () => number,
   events: UpstreamEvents<PendingQuery<Peer>>,
 ): UdpUpstream<PendingQuery<Peer>> {
   try {
-    return new UdpUpstream(upstream, events, random, nowMs());
+    const open: OpenSocket = (events) => sockets.connect(host, port, events);
+    return new UdpUpstream(events, random, nowMs(), open);
   } catch (error) {
-    const text = addressToText(upstream.host.bytes);
+    const text = addressToText(host.bytes);
     throw new StartError(
       `--upstream-host ${text}: Cannot open a socket to it: ${(error as Error).message}`,
       { cause: error },
@@ -212,7 +240,8 @@ function isLocal(hostname: string): boolean {
   }
 }
 
-function announce(config: Config, domains: number): void {
+function announce(config: Config, { name, reason }: Engine, domains: number): void {
+  log.info(`engine: ${name} ({reason})`, { reason });
   for (const warning of prefixWarnings(config)) log.warning("{warning}", { warning });
   if (domains === 0) log.warning("no --domain is given: every reply passes as it is");
   log.info("listening on {host} port {port}, domains: {domains}, upstream: {upstream} port {to}", {

@@ -31,8 +31,16 @@ import {
   upstreamQueries,
 } from "../check/upstream.ts";
 import type { Config } from "../config.ts";
-import { bindFinding, checkPermissions, StartError, writeProblem } from "./preflight.ts";
-import { DatagramSocket } from "./portable/datagrams.ts";
+import { startEngine } from "./engine.ts";
+import {
+  bindFinding,
+  checkPermissions,
+  engineFinding,
+  StartError,
+  writeProblem,
+} from "./preflight.ts";
+import { PortableSockets } from "./portable/datagrams.ts";
+import type { DatagramSocket } from "./sockets.ts";
 import { lookAround, lookAtHolders, lookAtTables } from "./look.ts";
 import { DomainSet } from "../policy/domain_set.ts";
 import { KEY_LENGTH, LabelHash } from "../policy/label_hash.ts";
@@ -64,7 +72,7 @@ export async function check(
   const isAsked = (...any: Topic[]) => any.some((topic) => topics.includes(topic));
   // A wildcard listener is judged by the machine's addresses, and so is the upstream.
   const [table, lock, domains, surroundings, port, asked] = await Promise.all([
-    isAsked("nft") ? checkNft(config, signal) : undefined,
+    isAsked("nft", "engine") ? checkNft(config, signal) : undefined,
     isAsked("nft") ? checkLock(config, signal) : [],
     isAsked("domains") ? checkDomains(config) : [],
     lookAround(config, signal),
@@ -105,12 +113,24 @@ async function checkNft(config: Config, signal: AbortSignal): Promise<SeenNft> {
     if (wrong !== undefined) return { findings: [wrong], others: [] };
     const refused = await writeProblem(config, nft);
     const written = ok("nft", `nft works, and dotp may write to the sets of table inet ${table}`);
-    const findings = [refused ?? written, ...judgeRules(config, listed)];
+    const engine = checkEngine(config, nft);
+    const findings = [refused ?? written, engine, ...judgeRules(config, listed)];
     return { findings, listed, others: await lookAtTables(config, signal) };
   } catch (error) {
     return { findings: [nftProblem(table, (error as Error).message, rulesFile)], others: [] };
   } finally {
     nft.close();
+  }
+}
+
+/** The engine that would run. */
+function checkEngine(config: Config, nft: NftProgram): Finding {
+  try {
+    const engine = startEngine(config, nft);
+    engine.close();
+    return ok("engine", `the engine is ${engine.name} (${engine.reason})`);
+  } catch (error) {
+    return engineFinding(error as Error);
   }
 }
 
@@ -173,9 +193,8 @@ async function askUpstream(config: Config): Promise<Asked> {
   let problem: string | undefined;
   let socket: DatagramSocket;
   try {
-    socket = new DatagramSocket(host.family === 4 ? "0.0.0.0" : "::", 0, {
-      onDatagram: (peer, view, length) => {
-        if (peer.hostname !== hostname || peer.port !== port) return;
+    socket = new PortableSockets().connect(host, port, {
+      onDatagram: (_peer, view, length) => {
         const datagram = new Uint8Array(view.buffer, view.byteOffset, length).slice();
         const place = queries.findIndex((query) => isReply(query, datagram));
         if (place >= 0) replies[place] ??= datagram;
@@ -195,7 +214,7 @@ async function askUpstream(config: Config): Promise<Asked> {
     for (const [place, query] of queries.entries()) {
       if (replies[place] !== undefined) continue;
       const view = new DataView(query.buffer);
-      socket.send({ transport: "udp", hostname, port }, view, query.length);
+      socket.send({ hostname, port }, view, query.length);
     }
     let timer;
     const timeout = new Promise((resolve) => timer = setTimeout(resolve, REPLY_TIMEOUT_MS));

@@ -14,19 +14,12 @@ import { Table } from "../nat/table.ts";
 import { Committer } from "../kernel/committer.ts";
 import type { KernelEvent } from "../kernel/kernel.ts";
 import { Maintenance } from "../kernel/maintenance.ts";
-import { Alarm, breathe, nowMs } from "./runtime/clock.ts";
+import type { Engine } from "./engine.ts";
+import { Alarm, nowMs } from "./runtime/clock.ts";
 import { log, RateLimit } from "./runtime/log.ts";
-import { PortableKernel } from "./portable/kernel.ts";
-import type { NftProgram } from "./portable/nft.ts";
 
 /** Pause before a failed attempt to reach the kernel is repeated. */
 const RETRY_MS = 1_000;
-/**
- * A batch that follows another within `recentMs` waits for `gatherMs` first. A batch of one costs nft
- * and Deno half a millisecond, each further mapping a tenth of that; a mapping that is made while
- * nothing else happens does not wait.
- */
-const PACE = { recentMs: 10, gatherMs: 2 } as const;
 /** The shortest time between two calls of maintenance. */
 const ALARM_INTERVAL_MS = 20;
 
@@ -41,24 +34,25 @@ export interface Nat {
 }
 
 /** Makes the NAT state, empty. */
-export async function makeNat(config: Config, nft: NftProgram): Promise<Nat> {
+export async function makeNat(config: Config, engine: Engine): Promise<Nat> {
   const changes = new ChangeLog();
   const mappings = await makeMappings(config, changes);
-  const kernel = new PortableKernel(config, nft);
-  await warnOfConnections(kernel);
+  const { kernel, begin, pace, breathe } = engine;
+  await warnOfConnections(engine);
   const { pause, giveUp } = makeRetry();
   const report = makeReport();
   const committer = new Committer({
     kernel,
     log: changes,
     mappings,
-    begin: queueMicrotask,
-    pace: makePace(),
+    begin,
+    ...(pace === undefined ? {} : { pace }),
     breathe,
     pause,
     report,
     onTurn: () => alarm.check(),
   });
+  engine.watch(() => committer.distrust());
   const ttlMs = config.natTtl * 1_000;
   const maintenance = new Maintenance({ mappings, committer, kernel, ttlMs, now: nowMs, report });
   const alarm = new Alarm(
@@ -81,8 +75,8 @@ export async function makeNat(config: Config, nft: NftProgram): Promise<Nat> {
 }
 
 /** Says where connections cannot be deleted: then no fake is given to another real address. */
-async function warnOfConnections(kernel: PortableKernel): Promise<void> {
-  const problem = await kernel.probeConnections();
+async function warnOfConnections({ probeConnections }: Engine): Promise<void> {
+  const problem = await probeConnections();
   if (problem === undefined) return;
   log.warning("{problem}: a fake that has stood for an address is not given to another one", {
     problem,
@@ -139,16 +133,6 @@ async function makeMappings(config: Config, changes: ChangeLog): Promise<Mapping
         ),
     });
   return new Mappings(make(4), make(6));
-}
-
-function makePace(): () => Promise<void> {
-  let lastMs = -Infinity;
-  return async () => {
-    if (nowMs() - lastMs < PACE.recentMs) {
-      await new Promise((resolve) => setTimeout(resolve, PACE.gatherMs));
-    }
-    lastMs = nowMs();
-  };
 }
 
 /** A pause before each further attempt, which can be cut short for good. */

@@ -125,6 +125,17 @@ export async function warnOfSurroundings(config: Config, signal: AbortSignal): P
   }
 }
 
+/** Why the direct engine that was asked for cannot be had, and what would mend it, in one line. */
+export function engineProblem(error: Error): string {
+  return findingToText(engineFinding(error));
+}
+
+/** Why the direct engine cannot be had. */
+export function engineFinding({ message }: Error): Finding {
+  const advice = "give --engine auto or portable, or see to it that dotp may do that";
+  return problem("engine", `--engine direct: ${message}`, advice);
+}
+
 /** Why a socket cannot be bound, and what would mend it, in one line. */
 export function bindProblem(error: unknown, endpoint: Endpoint, hostname: string): string {
   return findingToText(bindFinding(error, endpoint, hostname));

@@ -31,8 +31,8 @@ export interface SocketEvents {
 export interface DatagramSocket {
   /** Receives until `close`. */
   receive(): void;
-  /** Sends a copy of the first `length` octets; where it is connected, to whom it is connected. */
-  send(peer: Peer, view: DataView, length: number): void;
+  /** Sends a copy of the first `length` octets; a connected socket needs no peer. */
+  send(peer: Peer | undefined, view: DataView, length: number): void;
   /** Closes the socket; what is being sent may be lost. */
   close(): void;
 }

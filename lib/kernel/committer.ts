@@ -51,6 +51,8 @@ export class Committer {
   /** Resolves when the batch or the attempt to repair that is in flight has ended. */
   #turn = Promise.withResolvers<void>();
   #isVerifyDue = false;
+  /** Whether somebody else has changed the sets since they were read last. */
+  #isDistrusted = false;
 
   constructor(options: CommitterOptions) {
     const { kernel, log, mappings, report, breathe } = options;
@@ -87,6 +89,16 @@ export class Committer {
     this.#isVerifyDue = true;
     this.start();
     return this.#repaired();
+  }
+
+  /**
+   * To be called where somebody else has changed the sets: replies with fakes wait until they have been
+   * read and repaired.
+   */
+  distrust(): void {
+    this.#isDistrusted = true;
+    if (this.#isInStep) this.#doubt();
+    this.start();
   }
 
   /**
@@ -153,21 +165,22 @@ export class Committer {
     // Where there is doubt, replies wait until it is gone.
     if (written !== "done") return this.#doubt();
     this.#reconciler.noteWritten();
-    yield* this.barrier.open(revision);
+    if (!this.#isDistrusted) yield* this.barrier.open(revision);
   }
 
   *#repair(): Steps<void> {
-    this.#isVerifyDue = false;
+    const isNews = this.#isInStep || this.#isDistrusted;
+    this.#isVerifyDue = this.#isDistrusted = false;
     const { changes, pending, revision, foreign } = yield* this.#reconciler.compare();
     // Now that the kernel has answered it is worth waiting.
     if (!this.#isInStep) this.barrier.hold();
     this.#note(pending);
-    if (this.#isInStep && foreign > 0) {
+    if (isNews && foreign > 0) {
       this.#options.report({ kind: "foreign", elements: foreign });
       this.#doubt();
     }
     const written = yield* this.#writer.write(changes, false);
-    this.#isInStep = written === "done";
+    this.#isInStep = written === "done" && !this.#isDistrusted;
     if (!this.#isInStep) return;
     this.#reconciler.noteWritten();
     yield* this.barrier.open(revision);

@@ -30,6 +30,7 @@ export interface Ways<Peer> {
 /** Why a query was answered with SERVFAIL. */
 export type Failure =
   | "upstream is silent"
+  | "upstream is unreachable"
   | "no socket to the upstream can be opened"
   | "too many queries are under way"
   | "the reply about a configured name cannot be read"
@@ -129,6 +130,14 @@ export class DnsProxy<Peer> {
         return this.#send(query, reply.view, this.#finish(reply, isWhole, query));
       case "rewritten":
         return this.#sendWhenCommitted(query, reply.view, this.#finish(reply, isWhole, query));
+    }
+  }
+
+  /** Gives up on all queries of a channel, as nobody listens where they went. */
+  onUnreachable({ waiting }: Channel<PendingQuery<Peer>>): void {
+    for (const query of [...waiting.values()]) {
+      this.#options.inFlight.settle(query);
+      this.#fail(query, "upstream is unreachable");
     }
   }
 

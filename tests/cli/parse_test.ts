@@ -534,6 +534,7 @@ Deno.test("parseCommand() refuses an option given twice, when it may not be repe
     "--pool-key": "dotp",
     "--pool-full": "servfail",
     "--private-reals": "map",
+    "--engine": "auto",
     "--table": "dotp",
     "--log-level": "info",
     "--log-format": "text",

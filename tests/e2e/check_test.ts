@@ -437,7 +437,7 @@ Deno.test("main() ends with 2 and one line, when a command is wrong", async () =
     const [given, expected] of [
       [["frobnicate"], /"frobnicate" is not a command.*--help/],
       [["check"], /--host is missing/],
-      [[...args({}), "now"], /check: "now" is not known: give one of nft, domains/],
+      [[...args({}), "now"], /check: "now" is not known: give one of nft, engine, domains/],
       [[...usualArgs(), "--json"], /--json goes with the command check/],
       [["completions"], /completions: .*bash, zsh, fish/],
       [["completions", "csh"], /"csh".*bash, zsh, fish/],

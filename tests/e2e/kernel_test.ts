@@ -6,10 +6,12 @@
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { encodeQuery } from "../lab/dns.ts";
+import { ENGINE } from "../lab/dotp.ts";
 import { usualArgs } from "../lab/dotp.ts";
 import { Address, type Dotp, many4, many6, RULES, type Script } from "../lab/lab.ts";
 import type { Visit } from "../lab/protocol.ts";
 import { NftStub } from "../support/nft_stub.ts";
+import { testUnless } from "../support/programs.ts";
 import { shareLab, startServers } from "./setup.ts";
 
 /** Any number of names, each with an address of its own. */
@@ -83,7 +85,12 @@ async function signalNft(dotp: Dotp, signal: Deno.Signal): Promise<void> {
   for (const pid of pids) await lab().gateway.call("signal", { pid, signal });
 }
 
-Deno.test("dotp starts another nft, when its nft is killed", async () => {
+/** A test of what nft does to dotp: the direct engine runs none. */
+function testWithNft(name: string, test: () => Promise<void>): void {
+  testUnless(ENGINE === "direct" ? "the direct engine runs no nft" : undefined, name, test);
+}
+
+testWithNft("dotp starts another nft, when its nft is killed", async () => {
   await using dotp = await lab().startDotp();
   const [before, after] = [next(), next()];
   const { fake } = await ask(before);
@@ -94,7 +101,7 @@ Deno.test("dotp starts another nft, when its nft is killed", async () => {
   await assertWorks(before, fake);
 });
 
-Deno.test("dotp ends an nft that hangs and starts another", async () => {
+testWithNft("dotp ends an nft that hangs and starts another", async () => {
   await using dotp = await lab().startDotp();
   const [before, after] = [next(), next()];
   const { fake } = await ask(before);
@@ -112,25 +119,28 @@ Deno.test("dotp ends an nft that hangs and starts another", async () => {
 });
 
 for (const mode of ["fail", "die", "busy"] as const) {
-  Deno.test(`dotp answers SERVFAIL, as long as nft does nothing but "${mode}", and recovers`, async () => {
-    await using stub = await makeNftStub();
-    await using dotp = await lab().startDotp({ env: stub.env });
-    const [before, after] = [next(), next()];
-    const { fake } = await ask(before);
-    await stub.set(mode);
-    await signalNft(dotp, "SIGKILL");
-    for (let i = 0; i < 5; i++) assertEquals((await ask(after)).rcode, "SERVFAIL");
-    await assertUnconfiguredNamesWork();
-    const lines = dotp.log.filter((line) => /SERVFAIL/.test(line));
-    assertEquals(lines.length, 1, dotp.log.join("\n"));
-    await stub.set("pass");
-    const { fake: other } = await askUntilWell(after);
-    await assertWorks(after, other);
-    await assertWorks(before, fake);
-  });
+  testWithNft(
+    `dotp answers SERVFAIL, as long as nft does nothing but "${mode}", and recovers`,
+    async () => {
+      await using stub = await makeNftStub();
+      await using dotp = await lab().startDotp({ env: stub.env });
+      const [before, after] = [next(), next()];
+      const { fake } = await ask(before);
+      await stub.set(mode);
+      await signalNft(dotp, "SIGKILL");
+      for (let i = 0; i < 5; i++) assertEquals((await ask(after)).rcode, "SERVFAIL");
+      await assertUnconfiguredNamesWork();
+      const lines = dotp.log.filter((line) => /SERVFAIL/.test(line));
+      assertEquals(lines.length, 1, dotp.log.join("\n"));
+      await stub.set("pass");
+      const { fake: other } = await askUntilWell(after);
+      await assertWorks(after, other);
+      await assertWorks(before, fake);
+    },
+  );
 }
 
-Deno.test("dotp goes on with smaller transactions, when nft calls one too long", async () => {
+testWithNft("dotp goes on with smaller transactions, when nft calls one too long", async () => {
   await using stub = await makeNftStub();
   await stub.set("too long");
   await using dotp = await lab().startDotp({ env: stub.env });
@@ -139,7 +149,7 @@ Deno.test("dotp goes on with smaller transactions, when nft calls one too long",
   assertEquals(dotp.log.filter((line) => /refused/.test(line)), []);
 });
 
-Deno.test("dotp loses the one mapping that nft refuses, when it comes among others", async () => {
+testWithNft("dotp loses the one mapping that nft refuses, when it comes among others", async () => {
   const numbers = Array.from({ length: 60 }, next);
   const unwanted = numbers[20] ?? 0;
   await using stub = await makeNftStub(` : ${many4(unwanted)}`);
@@ -156,7 +166,7 @@ Deno.test("dotp loses the one mapping that nft refuses, when it comes among othe
   await assertWorks(unwanted, (await askUntilWell(unwanted)).fake);
 });
 
-Deno.test("dotp answers SERVFAIL, as long as every nft hangs, and recovers", async () => {
+testWithNft("dotp answers SERVFAIL, as long as every nft hangs, and recovers", async () => {
   await using stub = await makeNftStub();
   await using dotp = await lab().startDotp({ env: stub.env });
   await stub.set("hang with a child");
@@ -174,7 +184,7 @@ Deno.test("dotp answers SERVFAIL, as long as every nft hangs, and recovers", asy
   await assertWorks(n, (await askUntilWell(n)).fake);
 });
 
-Deno.test("dotp runs an nft for each batch, when nft has no -i", async () => {
+testWithNft("dotp runs an nft for each batch, when nft has no -i", async () => {
   await using stub = await makeNftStub();
   await stub.set("no -i");
   await using dotp = await lab().startDotp({ env: stub.env, more: ["--nat-ttl", "2"] });

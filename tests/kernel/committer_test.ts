@@ -328,6 +328,46 @@ Deno.test("Committer.verify() lets no reply leave, when it has seen that mapping
   assertEquals([known.answer, known.wasTrue], [true, true]);
 });
 
+Deno.test("Committer.distrust() repairs and lets no reply leave before, when somebody has meddled", async () => {
+  for (const [what, edit] of BY_HAND) {
+    const world = make();
+    const one = defined(world.askAll([...reals(3), "2001:db8::1"])[0]);
+    await world.committer.idle();
+    edit(world, one);
+    world.committer.distrust();
+    const known = defined(world.ask(one.real));
+    assertEquals([known.answer, world.barrier.isCommitted(one.revision)], [undefined, false], what);
+    await world.committer.idle();
+    assertInStep(world, what);
+    assertEquals([known.answer, known.wasTrue], [true, true], what);
+    assertEquals(kindsOf(world), ["foreign"], what);
+  }
+});
+
+Deno.test("Committer.distrust() reports nothing, when what was changed is as dotp left it", async () => {
+  const world = make();
+  const one = defined(world.ask("192.0.2.1"));
+  await world.committer.idle();
+  world.committer.distrust();
+  await world.committer.idle();
+  assertEquals(kindsOf(world), []);
+  assertEquals(world.ask(one.real)?.answer, true);
+});
+
+Deno.test("Committer.distrust() has the sets read again, when somebody meddles while they are read", async () => {
+  const world = make();
+  const one = defined(world.ask("192.0.2.1"));
+  await world.committer.idle();
+  world.committer.distrust();
+  await world.until("the first set to be read", () => world.nft.reads >= 1);
+  world.nft.kernel.elements("nat_map").clear();
+  world.committer.distrust();
+  const known = defined(world.ask(one.real));
+  await world.committer.idle();
+  assertInStep(world);
+  assertEquals([known.answer, known.wasTrue], [true, true]);
+});
+
 for (
   const [what, ask] of [
     ["adopt", (committer) => committer.adopt(0)],

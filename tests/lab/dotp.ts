@@ -13,6 +13,9 @@ import type { Env } from "./protocol.ts";
 /** The build that is tested in place of main.ts, an absolute path. */
 export const DOTP_BIN = Deno.env.get("DOTP_BIN");
 
+/** The engine that is tested: the one that dotp chooses by itself with the permissions that it needs. */
+export const ENGINE = Deno.env.get("DOTP_ENGINE") === "direct" ? "direct" : "portable";
+
 /** What the line on standard error says once dotp takes queries. */
 const READY = /listening/i;
 
@@ -55,7 +58,8 @@ export function dotpCommand(options: DotpOptions = {}): string[] {
   const args = dotpArgs(options);
   if (DOTP_BIN !== undefined) return [...options.before ?? [], DOTP_BIN, ...args];
   const main = new URL("../../main.ts", import.meta.url).pathname;
-  const permissions = ["--allow-net", "--allow-run", ...options.permissions ?? []]
+  const ffi = ENGINE === "direct" ? ["--allow-ffi"] : [];
+  const permissions = ["--allow-net", "--allow-run", ...ffi, ...options.permissions ?? []]
     .filter((permission) => permission !== options.without);
   const run = [Deno.execPath(), "run", "--cached-only", ...permissions, "--no-prompt", main];
   return [...options.before ?? [], ...run, ...args];
@@ -87,7 +91,14 @@ export class Dotp implements AsyncDisposable {
       const { code, stderr } = await process.ended;
       throw new Error(`dotp ended with ${code} instead of starting: ${stderr}`);
     }
-    return new Dotp(host, process, args);
+    const dotp = new Dotp(host, process, args);
+    const other = ENGINE === "direct" ? "engine: portable" : "engine: direct";
+    const isOther = dotp.log.some((line) => line.includes(other));
+    if (isOther && DOTP_BIN === undefined && !args.includes("--engine")) {
+      await dotp.stop();
+      throw new Error(`dotp does not run on the ${ENGINE} engine: ${dotp.log.join(" ")}`);
+    }
+    return dotp;
   }
 
   private constructor(host: Host, process: Process, args: string[]) {

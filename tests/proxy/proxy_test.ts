@@ -141,6 +141,10 @@ class Dotp {
     this.receive(to.socket, message({ ...spec, id: to.id }));
   }
 
+  unreachable(socket: FakeChannel): void {
+    this.#answerer.onUnreachable(socket);
+  }
+
   time(nowMs: number): void {
     this.nowMs = nowMs;
     this.#answerer.onTime(nowMs);
@@ -616,6 +620,22 @@ Deno.test("DnsProxy.onTime() answers SERVFAIL, when the upstream was silent for 
   assertEquals(proxy.replies[1], ["second", withOpt]);
   assertEquals(proxy.failures, ["upstream is silent", "upstream is silent"]);
   assertEquals(proxy.inFlight.rooms, 0);
+});
+
+Deno.test("DnsProxy.onUnreachable() answers SERVFAIL at once, when nobody listens where queries went", () => {
+  const proxy = new Dotp();
+  for (let id = 0; id < 16; id++) proxy.query(query({ id }), `client ${id}`);
+  const { socket } = defined(proxy.asked[3]);
+  const waiting = proxy.asked.flatMap((asked, id) => asked.socket === socket ? [id] : []);
+  proxy.unreachable(socket);
+  assertEquals(
+    proxy.replies,
+    waiting.map((id) => [`client ${id}`, message({ id, flags: SERVFAIL_FLAGS })]),
+  );
+  assertEquals(proxy.failures, waiting.map(() => "upstream is unreachable"));
+  assertEquals([waiting.length, proxy.inFlight.rooms, socket.waiting.size], [2, 14, 0]);
+  proxy.unreachable(socket);
+  assertEquals(proxy.replies.length, 2);
 });
 
 Deno.test("DnsProxy.onTime() gives up all that is due, when many queries waited", () => {

@@ -5,10 +5,10 @@
  * @module
  */
 import type { Address } from "../../address.ts";
-import type { DatagramSocket, Peer, SocketEvents, Sockets } from "../sockets.ts";
-import { type DirectPeer, Receiver } from "./datagrams.ts";
+import type { DatagramSocket, SocketEvents, Sockets } from "../sockets.ts";
+import { type DirectPeer, Receiver, type SocketError } from "./datagrams.ts";
 import { type DirectEvents, type DirectSocket, Loop } from "./loop.ts";
-import type { Libc } from "./libc.ts";
+import { Errno, type Libc } from "./libc.ts";
 
 /** Makes sockets. */
 export class DirectSockets implements Sockets {
@@ -23,7 +23,11 @@ export class DirectSockets implements Sockets {
   }
 
   bind(host: Address, port: number, events: SocketEvents): DatagramSocket {
-    return adapted(this.loop.bind(host, port, this.#clients, directEvents(events)));
+    try {
+      return adapted(this.loop.bind(host, port, this.#clients, directEvents(events)));
+    } catch (error) {
+      throw denoError(error as SocketError);
+    }
   }
 
   connect(host: Address, port: number, events: SocketEvents): DatagramSocket {
@@ -39,9 +43,25 @@ export class DirectSockets implements Sockets {
 function adapted(socket: DirectSocket): DatagramSocket {
   return {
     receive: () => socket.receive(),
-    send: (peer: Peer, view, length) => socket.send(peer as DirectPeer, view, length),
+    send: (peer, view, length) => socket.send(peer as DirectPeer | undefined, view, length),
     close: () => socket.close(),
   };
+}
+
+/** The error that Deno would throw, as who starts dotp is told by its kind what to do. */
+function denoError(error: SocketError): Error {
+  const { message } = error;
+  switch (error.errno) {
+    case Errno.ADDRINUSE:
+      return new Deno.errors.AddrInUse(message);
+    case Errno.ADDRNOTAVAIL:
+      return new Deno.errors.AddrNotAvailable(message);
+    case Errno.ACCES:
+    case Errno.PERM:
+      return new Deno.errors.PermissionDenied(message);
+    default:
+      return error;
+  }
 }
 
 function directEvents({ onDatagram, onError, onUnreachable }: SocketEvents): DirectEvents {

@@ -8,13 +8,9 @@
  *
  * @module
  */
+import { type Address, addressToText } from "../../address.ts";
 import { MESSAGE_LENGTH_MAX } from "../../dns/constants.ts";
-
-/** Where a datagram came from or goes to. */
-export type Peer = Deno.NetAddr;
-
-/** Takes a datagram at the start of `view`, which is its own until it returns. */
-export type OnDatagram = (peer: Peer, view: DataView, length: number) => void;
+import type { DatagramSocket, Peer, SocketEvents, Sockets } from "../sockets.ts";
 
 /** Octets of a buffer to send from; a longer message gets one of its own. */
 const SEND_ROOM = 1_536;
@@ -28,7 +24,7 @@ const RECEIVE_RETRY_MS = 100;
 /** A buffer to send from, and what to do when that is done; made once, so that a send makes nothing. */
 class Outgoing {
   readonly bytes: Uint8Array<ArrayBuffer>;
-  socket: DatagramSocket | undefined;
+  socket: PortableSocket | undefined;
   readonly onSent = () => this.socket?.release(this);
   readonly onFailed = (error: Error) => this.socket?.release(this, error);
 
@@ -40,17 +36,31 @@ class Outgoing {
 /** Those that no send is using, shared by all sockets. */
 const spare: Outgoing[] = [];
 
-/** What a socket tells its owner about. */
-export interface DatagramEvents {
-  readonly onDatagram: OnDatagram;
-  /** A send or a receive failed; the socket goes on. */
-  readonly onError: (error: Error) => void;
+/** Makes sockets. None is ever connected: who sends is looked at for each datagram. */
+export class PortableSockets implements Sockets {
+  bind(host: Address, port: number, events: SocketEvents): DatagramSocket {
+    return new PortableSocket(addressToText(host.bytes), port, events);
+  }
+
+  connect(host: Address, port: number, events: SocketEvents): DatagramSocket {
+    const { onDatagram, onError } = events;
+    const hostname = addressToText(host.bytes);
+    return new PortableSocket(host.family === 4 ? "0.0.0.0" : "::", 0, {
+      onDatagram: (peer, view, length) => {
+        if (peer.port === port && peer.hostname === hostname) onDatagram(peer, view, length);
+      },
+      onError,
+    }, { transport: "udp", hostname, port });
+  }
+
+  close(): void {}
 }
 
 /** A bound UDP socket. */
-export class DatagramSocket {
+export class PortableSocket implements DatagramSocket {
   readonly #conn: Deno.DatagramConn;
-  readonly #events: DatagramEvents;
+  readonly #events: SocketEvents;
+  readonly #connected: Deno.NetAddr | undefined;
   #sending = 0;
   #isClosed = false;
 
@@ -58,9 +68,16 @@ export class DatagramSocket {
    * Binds a socket.
    *
    * @param port 0 for one that the kernel picks at random
+   * @param connected whom everything is sent to
    * @throws {Error} where the address or the port cannot be had
    */
-  constructor(hostname: string, port: number, events: DatagramEvents) {
+  constructor(
+    hostname: string,
+    port: number,
+    events: SocketEvents,
+    connected?: Deno.NetAddr,
+  ) {
+    this.#connected = connected;
     this.#conn = Deno.listenDatagram({ transport: "udp", hostname, port });
     this.#events = events;
   }
@@ -72,7 +89,7 @@ export class DatagramSocket {
     while (!this.#isClosed) {
       try {
         const [datagram, peer] = await this.#conn.receive(buffer);
-        this.#events.onDatagram(peer as Peer, view, datagram.byteLength);
+        this.#events.onDatagram(peer as Deno.NetAddr, view, datagram.byteLength);
       } catch (error) {
         if (this.#isClosed) return;
         this.#events.onError(error as Error);
@@ -81,8 +98,8 @@ export class DatagramSocket {
     }
   }
 
-  /** Sends a copy of the first `length` octets. */
-  send(peer: Peer, view: DataView, length: number): void {
+  /** Sends a copy of the first `length` octets, to whom it is connected, else to a peer that it was given. */
+  send(peer: Peer | undefined, view: DataView, length: number): void {
     if (this.#sending >= SENDING_MAX || this.#isClosed) return;
     const outgoing = length <= SEND_ROOM
       ? spare.pop() ?? new Outgoing(SEND_ROOM)
@@ -91,7 +108,8 @@ export class DatagramSocket {
     bytes.set(new Uint8Array(view.buffer, view.byteOffset, length));
     outgoing.socket = this;
     this.#sending++;
-    this.#conn.send(bytes.subarray(0, length), peer).then(outgoing.onSent, outgoing.onFailed);
+    const to = this.#connected ?? peer as Deno.NetAddr;
+    this.#conn.send(bytes.subarray(0, length), to).then(outgoing.onSent, outgoing.onFailed);
   }
 
   /** Takes a buffer back whose send is done. */

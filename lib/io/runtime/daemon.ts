@@ -103,6 +103,8 @@ async function ownCommand(
 
 async function denoFlags({ pidFile, domainFiles }: Files): Promise<string[]> {
   const flags = ["run", "--no-prompt", "--allow-net", "--allow-run"];
+  const ffi = await Deno.permissions.query({ name: "ffi" });
+  if (ffi.state === "granted") flags.push("--allow-ffi");
   const wanted = [
     ...(pidFile === undefined ? [] : [["write", pidFile] as const]),
     ...domainFiles.map((path) => ["read", path] as const),

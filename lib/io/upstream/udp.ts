@@ -3,15 +3,13 @@
  * seconds, so that a port that someone has found is soon worth nothing (RFC 5452 section 9.2).
  *
  * A socket is opened when a query needs one, asks for `ASKING_MS`, and then listens until its last query
- * has run out of time. So none is ever old, and none is opened while nobody asks. A datagram socket
- * cannot be connected here, so that a datagram comes from the upstream's address and port is checked for
- * each; others are dropped without a word.
+ * has run out of time. So none is ever old, and none is opened while nobody asks. The
+ * sockets that it is given take datagrams from the upstream's address and port only.
  *
  * @module
  */
-import { type Address, addressToText } from "../../address.ts";
 import { type Channel, UPSTREAM_TIMEOUT_MS } from "../../proxy/pending.ts";
-import { type DatagramEvents, DatagramSocket } from "../portable/datagrams.ts";
+import type { DatagramSocket, SocketEvents } from "../sockets.ts";
 
 /**
  * Sockets that ask at once; each query takes one of them at random. To open and close one costs as much
@@ -30,15 +28,14 @@ const RANDOM_BATCH = 4_096;
 export interface UpstreamEvents<Q> {
   /** A datagram from the upstream on one of the sockets. */
   readonly onReply: (socket: Channel<Q>, view: DataView, length: number) => void;
+  /** Nobody listens where the queries on a socket went. */
+  readonly onUnreachable: (socket: Channel<Q>) => void;
   /** A socket failed to send, to receive or to open. */
   readonly onError: (error: Error) => void;
 }
 
-/** What is needed of a socket. */
-export type Datagrams = Pick<DatagramSocket, "receive" | "send" | "close">;
-
-/** Binds a socket to a local address, on a port that nobody can guess; throws an `Error`. */
-export type OpenSocket = (hostname: string, events: DatagramEvents) => Datagrams;
+/** Opens a socket to the upstream, on a port that nobody can guess; throws an `Error`. */
+export type OpenSocket = (events: SocketEvents) => DatagramSocket;
 
 /** A source of numbers from 0 to 65535 that nobody can guess. */
 export function randomNumbers(): () => number {
@@ -57,28 +54,20 @@ export function randomNumbers(): () => number {
 class UpstreamSocket<Q> implements Channel<Q> {
   readonly waiting = new Map<number, Q>();
   readonly openedMs: number;
-  readonly #peer: Deno.NetAddr;
-  readonly #datagrams: Datagrams;
+  readonly #datagrams: DatagramSocket;
 
-  constructor(
-    peer: Deno.NetAddr,
-    openedMs: number,
-    open: (events: DatagramEvents) => Datagrams,
-    { onReply, onError }: UpstreamEvents<Q>,
-  ) {
-    this.#peer = peer;
+  constructor(openedMs: number, open: OpenSocket, events: UpstreamEvents<Q>) {
     this.openedMs = openedMs;
     this.#datagrams = open({
-      onDatagram: ({ hostname, port }, view, length) => {
-        if (port === peer.port && hostname === peer.hostname) onReply(this, view, length);
-      },
-      onError,
+      onDatagram: (_peer, view, length) => events.onReply(this, view, length),
+      onUnreachable: () => events.onUnreachable(this),
+      onError: events.onError,
     });
     this.#datagrams.receive();
   }
 
   send(view: DataView, length: number): void {
-    this.#datagrams.send(this.#peer, view, length);
+    this.#datagrams.send(undefined, view, length);
   }
 
   close(): void {
@@ -88,10 +77,9 @@ class UpstreamSocket<Q> implements Channel<Q> {
 
 /** The way to an upstream over UDP. */
 export class UdpUpstream<Q> {
-  readonly #peer: Deno.NetAddr;
   readonly #events: UpstreamEvents<Q>;
   readonly #random: () => number;
-  readonly #openSocket: (events: DatagramEvents) => Datagrams;
+  readonly #openSocket: OpenSocket;
   /** The last socket of each place; it may be too old to ask. */
   readonly #places: (UpstreamSocket<Q> | undefined)[] = Array(SOCKETS).fill(undefined);
   /** All that are open, oldest first. */
@@ -102,18 +90,10 @@ export class UdpUpstream<Q> {
    *
    * @throws {Error} where none can be opened
    */
-  constructor(
-    { host, port }: { readonly host: Address; readonly port: number },
-    events: UpstreamEvents<Q>,
-    random: () => number,
-    nowMs: number,
-    open: OpenSocket = (hostname, events) => new DatagramSocket(hostname, 0, events),
-  ) {
-    this.#peer = { transport: "udp", hostname: addressToText(host.bytes), port };
+  constructor(events: UpstreamEvents<Q>, random: () => number, nowMs: number, open: OpenSocket) {
     this.#events = events;
     this.#random = random;
-    const local = host.family === 4 ? "0.0.0.0" : "::";
-    this.#openSocket = (events) => open(local, events);
+    this.#openSocket = open;
     this.#places[0] = this.#openAt(nowMs);
   }
 
@@ -153,7 +133,7 @@ export class UdpUpstream<Q> {
   }
 
   #openAt(nowMs: number): UpstreamSocket<Q> {
-    const socket = new UpstreamSocket(this.#peer, nowMs, this.#openSocket, this.#events);
+    const socket = new UpstreamSocket(nowMs, this.#openSocket, this.#events);
     this.#open.add(socket);
     return socket;
   }

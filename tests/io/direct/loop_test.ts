@@ -184,6 +184,6 @@ Deno.test("defer() runs after all datagrams of a turn and before replies leave, 
   let isRun = false;
   echo.loop.defer(() => isRun = true);
   await Promise.resolve();
-  assert(isRun, "outside of a turn it is run soon");
+  assertEquals(isRun, true, "outside of a turn it is run soon");
   echo.close(socket);
 });
