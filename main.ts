@@ -45,7 +45,7 @@ async function main(): Promise<number> {
         print(manual(deno.version));
         return Exit.OK;
       case "rules":
-        print(rulesText(command.config));
+        print(rulesText({ ...command.config, lan: command.lan }));
         return Exit.OK;
       case "unit":
         print(unitText(command.unit, command.program));

@@ -181,7 +181,7 @@ function commandsText(): string[] {
     ),
     ...paragraph(
       "rules and unit print what install.sh installs. They take the same options, of which none is " +
-        "required; rules uses --table and the two prefixes, unit --program.",
+        "required; rules uses --table, the two prefixes and --lan, unit --program.",
     ),
   ];
 }

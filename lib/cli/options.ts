@@ -186,6 +186,13 @@ export const OPTIONS: readonly Option[] = [
   },
   { name: "json", command: "check", help: "with check: print one JSON object" },
   {
+    name: "lan",
+    value: "NAME",
+    isRepeatable: true,
+    command: "rules",
+    help: "with rules: translate only what comes in by this interface",
+  },
+  {
     name: "program",
     value: "PATH",
     command: "unit",

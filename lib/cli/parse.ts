@@ -49,7 +49,7 @@ export type Command =
     readonly topics: readonly Topic[];
     readonly json: boolean;
   }
-  | { readonly kind: "rules"; readonly config: Config }
+  | { readonly kind: "rules"; readonly config: Config; readonly lan: readonly string[] }
   | { readonly kind: "unit"; readonly unit: UnitName; readonly program: string }
   | { readonly kind: "completions"; readonly shell: Shell }
   | { readonly kind: "manual" }
@@ -85,7 +85,11 @@ export function parseCommand(args: readonly string[]): Command {
       return { kind: "check", config: toWhole(values), topics, json: values.has("json") };
     }
     case "rules":
-      return { kind: "rules", config: toConfig(values) };
+      return {
+        kind: "rules",
+        config: toConfig(values),
+        lan: (values.get("lan") ?? []).map(toInterface),
+      };
     case "unit":
       // Refuses what is not valid, as everywhere.
       toConfig(values);
@@ -315,6 +319,12 @@ function toConfig(values: Map<string, string[]>): Config {
     daemonize: values.has("daemonize"),
     pidFile: values.get("pid-file")?.[0],
   });
+}
+
+/** The name of an interface: Linux takes more, but not all of that can be told to nft. */
+function toInterface(value: string): string {
+  if (/^[A-Za-z0-9][A-Za-z0-9._:@-]{0,14}$/.test(value)) return value;
+  throw new UsageError(`--lan ${quote(value)} is not an interface: give one that "ip link" lists`);
 }
 
 /** A path that systemd takes as it is: no blanks, quotes, `%` or `$`. */

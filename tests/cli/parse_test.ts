@@ -488,6 +488,21 @@ Deno.test("parseCommand() takes the service for the unit, when none is named", (
   }
 });
 
+Deno.test("parseCommand() takes interfaces for the rules, when they can be told to nft", () => {
+  const names = ["lan0", "br-lan", "eth0.10", "enp3s0f1", "a".repeat(15)];
+  const command = parseCommand(["rules", ...names.flatMap((name) => ["--lan", name])]);
+  assertEquals(command.kind === "rules" && command.lan, names);
+  const plain = parseCommand(["rules"]);
+  assertEquals(plain.kind === "rules" && plain.lan, []);
+  for (const name of ['a"b', "a b", "eth*", "a".repeat(16), "-a", "a/b", "$LAN", "é"]) {
+    assertStringIncludes(
+      refusal(["rules", `--lan=${name}`]),
+      `--lan ${JSON.stringify(name)} is not`,
+    );
+  }
+  assertStringIncludes(refusal(args({}, "--lan", "lan0")), "--lan goes with the command rules");
+});
+
 Deno.test("parseCommand() takes a program for the unit, when systemd takes it as it is", () => {
   for (const program of ["/usr/local/bin/dotp", "/opt/dotp-1.0_x+y/bin/dotp", "/dotp"]) {
     const command = parseCommand(["unit", "--program", program]);

@@ -158,16 +158,20 @@ Deno.test("main() prints to standard output and ends with 0, when asked for help
 });
 
 /** Tables and prefixes of a `dotp rules`. */
-const RULES: [table: string, prefix4: string, prefix6: string][] = [
+const RULES: [table: string, prefix4: string, prefix6: string, ...lan: string[]][] = [
   ["small", "100.64.0.0/30", "fd00::/64"],
   ["large", "100.64.0.0/10", "fc00::/7"],
+  ["lan", "100.64.0.0/24", "fd00::/64", "lan0"],
+  ["lans", "100.64.0.0/24", "fd00::/64", "lan0", "br-lan.7"],
 ];
 
 Deno.test("main() prints rules that nft takes and dotp works with, when asked for rules", async () => {
-  for (const [table, prefix4, prefix6] of RULES) {
+  for (const [table, prefix4, prefix6, ...lan] of RULES) {
     const options = { "--table": table, "--ipv4-prefix": prefix4, "--ipv6-prefix": prefix6 };
     const asked = Object.entries(options).flat();
-    const { code, stdout, stderr } = await lab().runDotp({ args: ["rules", ...asked] });
+    const { code, stdout, stderr } = await lab().runDotp({
+      args: ["rules", ...asked, ...lan.flatMap((name) => ["--lan", name])],
+    });
     assertEquals([code, stderr], [0, ""]);
     await lab().gateway.exec(["nft", "-f", "-"], stdout);
     try {

@@ -7,8 +7,17 @@ import { rulesText } from "../../lib/nft/rules.ts";
 
 const FILE = Deno.readTextFileSync(new URL("../../rules.nft", import.meta.url));
 
-function text(prefix4 = "198.18.0.0/15", prefix6 = "2001:2::/48", table = "dotp"): string {
-  return rulesText({ table, prefixes: { 4: parsePrefix(prefix4, 4), 6: parsePrefix(prefix6, 6) } });
+function text(
+  prefix4 = "198.18.0.0/15",
+  prefix6 = "2001:2::/48",
+  table = "dotp",
+  lan: readonly string[] = [],
+): string {
+  return rulesText({
+    table,
+    lan,
+    prefixes: { 4: parsePrefix(prefix4, 4), 6: parsePrefix(prefix6, 6) },
+  });
 }
 
 /** The sizes of the sets and maps that hold a mapping, by name. */
@@ -36,6 +45,33 @@ Deno.test("rulesText() exchanges two definitions and the table, when others are 
   assert(changed.includes("define FAKE4 = 100.64.0.0/24"));
   assert(changed.includes("define FAKE6 = fd00::/64"));
   assert(changed.includes("table inet gate {"));
+});
+
+Deno.test("rulesText() puts the example about the LAN in force, when its interfaces are given", () => {
+  for (
+    const [lan, named, matched] of [
+      [["br0"], '{ "br0" }', '"br0"'],
+      [["br0", "wifi0"], '{ "br0", "wifi0" }', '{ "br0", "wifi0" }'],
+    ] as const
+  ) {
+    const lines = FILE.split("\n");
+    const changed = text(undefined, undefined, undefined, lan).split("\n");
+    assertEquals(changed.length, lines.length);
+    const from = lines.findIndex((line) => line.startsWith("#define LAN"));
+    const to = lines.indexOf("", from);
+    assert(from > 0 && to > from + 5);
+    for (const [i, line] of lines.entries()) {
+      const isExample = i >= from && i < to;
+      const expected = isExample ? line.slice(1) : line;
+      assertEquals(
+        changed[i],
+        expected.replace(/^define LAN = .*/, `define LAN = ${named}`)
+          .replaceAll('iifname "lan0"', `iifname ${matched}`),
+      );
+    }
+    assert(changed.includes("\tchain only_from_lan {"));
+    assert(!changed.join("\n").includes("lan0"));
+  }
 });
 
 Deno.test("rulesText() has sets that hold every fake there may be, when a prefix is any", () => {
