@@ -5,8 +5,8 @@
  * is measured.
  */
 
-import { Buffer } from "node:buffer";
-import packet from "dns-packet";
+import { query } from "../support/packet.ts";
+import { decode } from "../support/reader.ts";
 import { readDotpSet, readMap, readPeerSet } from "./kernel.ts";
 import type { Host } from "./names.ts";
 
@@ -33,9 +33,8 @@ export type Behaviour = "dotp" | "set" | "forward";
 export async function ask(port: number, name: string): Promise<string | undefined> {
   const bytes = await exchange(port, name);
   if (bytes === undefined) return undefined;
-  const reply = packet.decode(Buffer.from(bytes));
-  if (reply.rcode !== "NOERROR") return undefined;
-  const answers: { type: string; data: unknown }[] = reply.answers;
+  const { rcode, answers } = decode(bytes);
+  if (rcode !== "NOERROR") return undefined;
   const data = answers.find((record) => record.type === "A")?.data;
   return typeof data === "string" ? data : undefined;
 }
@@ -49,13 +48,8 @@ async function exchange(port: number, name: string): Promise<Uint8Array | undefi
   const socket = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
   const timer = setTimeout(() => socket.close(), ANSWER_TIMEOUT_MS);
   try {
-    const query = packet.encode({
-      type: "query",
-      id: 0x4242,
-      flags: packet.RECURSION_DESIRED,
-      questions: [{ type: "A", name }],
-    });
-    await socket.send(new Uint8Array(query), { transport: "udp", hostname: "127.0.0.1", port });
+    const to: Deno.NetAddr = { transport: "udp", hostname: "127.0.0.1", port };
+    await socket.send(query({ question: { name } }), to);
     const [bytes] = await socket.receive(new Uint8Array(4_096));
     return bytes;
   } catch {

@@ -1,7 +1,8 @@
 /** What is asked of the upstream, what counts as its reply, and what the replies say. */
 import { assertEquals, assertMatch } from "@std/assert";
 import { isReply, judgeName, judgeUpstream, upstreamQueries } from "../../lib/check/upstream.ts";
-import { decode, encodeReply } from "../lab/dns.ts";
+import { encodeReply } from "../lab/dns.ts";
+import { decode } from "../support/reader.ts";
 import type { Reply } from "../lab/lab.ts";
 import { config, lineOf } from "./support.ts";
 

@@ -4,8 +4,9 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { decode, encodeQuery, encodeReply, Flag } from "../lab/dns.ts";
+import { encodeQuery, encodeReply, Flag } from "../lab/dns.ts";
 import { Address, real4, real6, type Reply } from "../lab/lab.ts";
+import { decode } from "../support/reader.ts";
 import { address, alias, answer, shareLab, startServers } from "./setup.ts";
 
 const FORMERR = 1;

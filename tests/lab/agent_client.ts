@@ -4,7 +4,7 @@
  * results, not exceptions.
  */
 
-import { decode } from "./dns.ts";
+import { decode } from "../support/reader.ts";
 import type {
   Connected,
   Datagram,

@@ -5,7 +5,8 @@
  * forged replies, late ones and broken ones are entries like any other.
  */
 
-import { decode, encodeReply } from "./dns.ts";
+import { decode } from "../support/reader.ts";
+import { encodeReply } from "./dns.ts";
 import { err } from "./out.ts";
 import type { Endpoint, Operations, Reply, Script, SeenQuery } from "./protocol.ts";
 

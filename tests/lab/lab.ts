@@ -17,15 +17,16 @@ import {
   WEB_PORT,
   type Where,
 } from "./addresses.ts";
-import { decode, encodeQuery, type Message, type QueryOptions } from "./dns.ts";
+import { encodeQuery, type QueryOptions } from "./dns.ts";
 import { Dotp, type DotpOptions, runDotp } from "./dotp.ts";
 import { Host } from "./host.ts";
 import type { Ended } from "../support/run.ts";
+import { decode, type Message } from "../support/reader.ts";
 import { eventually } from "../support/waiting.ts";
 import type { Datagram, Fetched, Heard, Script } from "./protocol.ts";
 
 export * from "./addresses.ts";
-export type { Message } from "./dns.ts";
+export type { Message } from "../support/reader.ts";
 export type { Dotp, DotpOptions } from "./dotp.ts";
 export type { Reply, ResourceRecord, Script } from "./protocol.ts";
 

@@ -14,6 +14,7 @@ import {
   RCODE_MASK,
 } from "../../lib/dns/constants.ts";
 import { type Block, type Blocks, hostAt, makeBlocks } from "../bench/names.ts";
+import { message, pointer, query } from "../support/packet.ts";
 
 /** How long dotp keeps a mapping, seconds: short, so that expiry and reuse happen all the time. */
 export const NAT_TTL_S = 10;
@@ -36,17 +37,11 @@ export const REAL6_START = Uint8Array.of(0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 
 /** The upstream's TTL, seconds. */
 const TTL_S = 300;
 
-/** Header flags of a query (RD), and of a reply to it (QR, RD, RA). */
-const QUERY_FLAGS = 0x0100;
-const REPLY_FLAGS = 0x8180;
-
 /** A pointer to the name of the question, behind the header: RFC 1035 section 4.1.4. */
-const QUESTION_POINTER = 0xc000 | Offset.QUESTION;
-const POINTER_LENGTH = 2;
+const QUESTION_POINTER = pointer(Offset.QUESTION);
 
 const TYPE = { 4: 1, 6: 28 } as const;
 const TYPE_AAAA = TYPE[6];
-const CLASS_IN = 1;
 
 /** What is asked. */
 export interface Question {
@@ -76,64 +71,43 @@ export function realOf({ block, index, family }: Question): Uint8Array {
 /** Writes a query. */
 export function encodeQuery(id: number, question: Question): Uint8Array<ArrayBuffer> {
   const { name } = hostAt(question.block, question.index);
-  // Each label's dot becomes the octet with its length; the root and type and class follow.
-  const bytes = new Uint8Array(Offset.QUESTION + name.length + 2 + QUESTION_FIXED_LENGTH);
-  const view = new DataView(bytes.buffer);
-  view.setUint16(Offset.ID, id);
-  view.setUint16(Offset.FLAGS, QUERY_FLAGS);
-  view.setUint16(Offset.QDCOUNT, 1);
-  let at: number = Offset.QUESTION;
-  for (const label of name.split(".")) {
-    bytes[at++] = label.length;
-    for (let i = 0; i < label.length; i++) bytes[at++] = label.charCodeAt(i);
-  }
-  view.setUint16(at + 1, TYPE[question.family]);
-  view.setUint16(at + 3, CLASS_IN);
-  return bytes;
+  return query({ id, question: { name, type: TYPE[question.family] } });
 }
 
 /** What a query that `encodeQuery` wrote asks for; undefined where it is none. */
-export function decodeQuestion(query: Uint8Array): Question | undefined {
-  const labelLength = query[Offset.QUESTION] ?? 0;
+export function decodeQuestion(asked: Uint8Array): Question | undefined {
+  const labelLength = asked[Offset.QUESTION] ?? 0;
   const start = Offset.QUESTION + 1;
-  const label = String.fromCharCode(...query.subarray(start, start + labelLength));
+  const label = String.fromCharCode(...asked.subarray(start, start + labelLength));
   const block = Object.values(BLOCKS).find((block: Block) => label.startsWith(block.label));
   const number = label.slice(1);
   if (block === undefined || !/^\d{6}$/.test(number)) return undefined;
-  const isAaaa = query[query.length - 3] === TYPE_AAAA;
+  const isAaaa = asked[asked.length - 3] === TYPE_AAAA;
   return { block, index: Number(number), family: isAaaa ? 6 : 4 };
 }
 
 /** Writes the upstream's reply to a query, with this address. */
-export function encodeReply(query: Uint8Array, address: Uint8Array): Uint8Array<ArrayBuffer> {
-  const recordLength = POINTER_LENGTH + Fixed.RDATA + address.length;
-  const bytes = new Uint8Array(query.length + recordLength);
-  const view = new DataView(bytes.buffer);
-  bytes.set(query);
-  view.setUint16(Offset.FLAGS, REPLY_FLAGS);
-  view.setUint16(Offset.ANCOUNT, 1);
-  view.setUint16(query.length, QUESTION_POINTER);
-  const record = query.length + POINTER_LENGTH;
-  view.setUint16(record, address.length === 4 ? TYPE[4] : TYPE[6]);
-  view.setUint16(record + Fixed.CLASS, CLASS_IN);
-  view.setUint32(record + Fixed.TTL, TTL_S);
-  view.setUint16(record + Fixed.RDLENGTH, address.length);
-  bytes.set(address, record + Fixed.RDATA);
-  return bytes;
+export function encodeReply(asked: Uint8Array, address: Uint8Array): Uint8Array<ArrayBuffer> {
+  const type = address.length === 4 ? TYPE[4] : TYPE[6];
+  return message({
+    id: asked[Offset.ID]! << 8 | asked[Offset.ID + 1]!,
+    question: { name: asked.subarray(Offset.QUESTION, -QUESTION_FIXED_LENGTH), type },
+    answers: [{ owner: QUESTION_POINTER, type, ttl: TTL_S, rdata: address }],
+  });
 }
 
 /** Judges an answer by itself: whether fake and real belong together is for `HandedOut` to say. */
-export function judge(question: Question, query: Uint8Array, answer: Uint8Array): Verdict {
+export function judge(question: Question, asked: Uint8Array, answer: Uint8Array): Verdict {
   const view = new DataView(answer.buffer, answer.byteOffset, answer.length);
   if (answer.length < Offset.QUESTION) return wrong("shorter than a header", answer);
   if ((view.getUint16(Offset.FLAGS) & RCODE_MASK) === Rcode.SERVFAIL) {
-    const isAboutIt = isSame(answer, query, Offset.QUESTION, query.length);
+    const isAboutIt = isSame(answer, asked, Offset.QUESTION, asked.length);
     return isAboutIt ? { kind: "servfail" } : wrong("SERVFAIL to another question", answer);
   }
   const real = realOf(question);
-  const expected = encodeReply(query, real);
-  const ttlAt = query.length + POINTER_LENGTH + Fixed.TTL;
-  const addressAt = query.length + POINTER_LENGTH + Fixed.RDATA;
+  const expected = encodeReply(asked, real);
+  const ttlAt = asked.length + QUESTION_POINTER.length + Fixed.TTL;
+  const addressAt = asked.length + QUESTION_POINTER.length + Fixed.RDATA;
   if (answer.length !== expected.length) return wrong("another length", answer);
   if (!isConfigured(question)) {
     const isSameAll = isSame(answer, expected, 0, expected.length);

@@ -1,6 +1,6 @@
 /** The soak's judge of single answers: it must be able to find fault. */
 import { assertEquals } from "@std/assert";
-import { decode } from "../lab/dns.ts";
+import { decode } from "../support/reader.ts";
 import {
   BLOCKS,
   decodeQuestion,

@@ -1,6 +1,7 @@
 /**
- * Messages for tests, octet by octet: names compressed as a name server does it or not at all, and
- * every field may lie. It shares no code with `lib/`, so that one's mistakes do not hide the other's.
+ * Messages for tests, lab, bench and soak, octet by octet: names compressed as a name server does it
+ * or not at all, and every field may lie. It shares no code with `lib/`, so that one's mistakes do not
+ * hide the other's.
  */
 
 /** A name in presentation format, or octets that shall stand where a name is expected. */
@@ -38,6 +39,8 @@ export interface MessageSpec {
 export const REPLY_FLAGS = 0x8180;
 /** Flags of a usual query: RD. */
 export const QUERY_FLAGS = 0x0100;
+
+const encoder = new TextEncoder();
 
 /** Writes a message; a reply unless its flags say otherwise. */
 export function message(spec: MessageSpec): Uint8Array<ArrayBuffer> {
@@ -171,11 +174,11 @@ class Writer {
     if (typeof name !== "string") return this.octets(name);
     const labels = name.split(".").filter((label) => label !== "");
     for (const [i, label] of labels.entries()) {
-      const suffix = labels.slice(i).join(".");
+      const suffix = labels.slice(i).join(".").toLowerCase();
       const known = this.#known.get(suffix);
       if (known !== undefined && this.#compress) return this.octets(pointer(known));
       if (this.#octets.length < 0x4000) this.#known.set(suffix, this.#octets.length);
-      this.octets([label.length, ...new TextEncoder().encode(label)]);
+      this.octets([label.length, ...encoder.encode(label)]);
     }
     this.octets([0]);
   }

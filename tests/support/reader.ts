@@ -18,19 +18,22 @@ export interface ReadRecord {
 }
 
 /** A message as dns-packet has it. */
-export interface ReadMessage {
-  readonly id?: number;
-  readonly type?: string;
-  readonly opcode?: string;
-  readonly rcode?: string;
+export interface Message {
+  readonly id: number;
+  readonly type: string;
+  readonly opcode: string;
+  readonly rcode: string;
   /** The bits of the flags word; `decode` does not tell opcode and rcode here. */
-  readonly flags?: number;
-  readonly flag_tc?: boolean;
-  readonly flag_ad?: boolean;
-  readonly questions?: readonly ReadRecord[];
-  readonly answers?: readonly ReadRecord[];
-  readonly authorities?: readonly ReadRecord[];
-  readonly additionals?: readonly ReadRecord[];
+  readonly flags: number;
+  readonly flag_aa: boolean;
+  readonly flag_tc: boolean;
+  readonly flag_rd: boolean;
+  readonly flag_ra: boolean;
+  readonly flag_ad: boolean;
+  readonly questions: readonly ReadRecord[];
+  readonly answers: readonly ReadRecord[];
+  readonly authorities: readonly ReadRecord[];
+  readonly additionals: readonly ReadRecord[];
 }
 
 /** Bits of the flags word and of OPT's flags by dns-packet's own names. */
@@ -43,12 +46,12 @@ export const { AUTHENTIC_DATA, RECURSION_AVAILABLE, RECURSION_DESIRED, DNSSEC_OK
   };
 
 /** Reads a message; throws where it is none. */
-export function decode(bytes: Uint8Array): ReadMessage {
+export function decode(bytes: Uint8Array): Message {
   return dnsPacket.decode(Buffer.from(bytes));
 }
 
 /** Writes a message, names uncompressed. */
-export function encode(message: ReadMessage): Uint8Array<ArrayBuffer> {
+export function encode(message: Partial<Message>): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(dnsPacket.encode(message) as Uint8Array);
 }
 
