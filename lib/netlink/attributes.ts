@@ -19,6 +19,9 @@ const Netfilter = { FAMILY: 0, VERSION: 1, RESOURCE: 2, SIZE: 4 } as const;
 /** Offsets in an attribute header, and its length (struct nlattr). */
 const Attribute = { LENGTH: 0, TYPE: 2, SIZE: 4 } as const;
 
+/** In place of an offset: there is none. */
+const NONE = -1;
+
 /** The bits of an attribute's type that are its number; the others say what its value is. */
 const ATTRIBUTE_TYPE_MASK = 0x3fff;
 const ATTRIBUTE_NESTED = 0x8000;
@@ -176,12 +179,10 @@ export class MessageWriter {
   }
 }
 
-/** Goes through the messages of a datagram. */
-export class MessageCursor {
+/** Goes through what begins with its length and is padded: the messages of a datagram, or attributes. */
+abstract class Cursor {
   view = new DataView(new ArrayBuffer(0));
-  /** Where the message begins and ends, and where its fixed part does. */
-  start = 0;
-  body = 0;
+  /** Where what it is at ends. */
   end = 0;
   /** Whether it stopped before the end, as a length is wrong. */
   isDamaged = false;
@@ -197,20 +198,42 @@ export class MessageCursor {
     return this;
   }
 
+  /** Moves on; returns where the header of the next begins, and NONE if there is none. */
+  protected advance(headerLength: number): number {
+    const start = this.#next;
+    const left = this.#limit - start;
+    if (left <= 0) return NONE;
+    const length = left < headerLength ? 0 : this.lengthAt(start);
+    if (length < headerLength || length > left) {
+      this.isDamaged = true;
+      return NONE;
+    }
+    this.end = start + length;
+    this.#next = start + aligned(length);
+    return start;
+  }
+
+  /** The length that the header here tells, of itself and what is behind it. */
+  protected abstract lengthAt(start: number): number;
+}
+
+/** Goes through the messages of a datagram. */
+export class MessageCursor extends Cursor {
+  /** Where the message begins, and where its fixed part does. */
+  start = 0;
+  body = 0;
+
   /** Moves to the next message; false where there is none. */
   next(): boolean {
-    const left = this.#limit - this.#next;
-    if (left <= 0) return false;
-    const length = left < Header.SIZE ? 0 : this.view.getUint32(this.#next + Header.LENGTH, true);
-    if (length < Header.SIZE || length > left) {
-      this.isDamaged = true;
-      return false;
-    }
-    this.start = this.#next;
-    this.body = this.start + Header.SIZE;
-    this.end = this.start + length;
-    this.#next = this.start + aligned(length);
+    const start = this.advance(Header.SIZE);
+    if (start === NONE) return false;
+    this.start = start;
+    this.body = start + Header.SIZE;
     return true;
+  }
+
+  protected override lengthAt(start: number): number {
+    return this.view.getUint32(start + Header.LENGTH, true);
   }
 
   get type(): number {
@@ -242,47 +265,27 @@ export class MessageCursor {
 }
 
 /** Goes through the attributes of a message or of an attribute. */
-export class AttributeCursor {
-  view = new DataView(new ArrayBuffer(0));
-  /** The number of the attribute, and where its value begins and ends. */
+export class AttributeCursor extends Cursor {
+  /** The number of the attribute, and where its value begins. */
   type = 0;
   start = 0;
-  end = 0;
-  /** Whether it stopped before the end, as a length is wrong. */
-  isDamaged = false;
-  #next = 0;
-  #limit = 0;
 
   /** Begins with the attributes of a netfilter message. */
   of(message: MessageCursor): this {
     return this.reset(message.view, message.attributes, message.end);
   }
 
-  /** Begins with the attributes from `start` to `end`. */
-  reset(view: DataView<ArrayBuffer>, start: number, end: number): this {
-    this.view = view;
-    this.#next = start;
-    this.#limit = end;
-    this.isDamaged = false;
-    return this;
-  }
-
   /** Moves to the next attribute; false where there is none. */
   next(): boolean {
-    const left = this.#limit - this.#next;
-    if (left <= 0) return false;
-    const length = left < Attribute.SIZE
-      ? 0
-      : this.view.getUint16(this.#next + Attribute.LENGTH, true);
-    if (length < Attribute.SIZE || length > left) {
-      this.isDamaged = true;
-      return false;
-    }
-    this.type = this.view.getUint16(this.#next + Attribute.TYPE, true) & ATTRIBUTE_TYPE_MASK;
-    this.start = this.#next + Attribute.SIZE;
-    this.end = this.#next + length;
-    this.#next += aligned(length);
+    const start = this.advance(Attribute.SIZE);
+    if (start === NONE) return false;
+    this.type = this.view.getUint16(start + Attribute.TYPE, true) & ATTRIBUTE_TYPE_MASK;
+    this.start = start + Attribute.SIZE;
     return true;
+  }
+
+  protected override lengthAt(start: number): number {
+    return this.view.getUint16(start + Attribute.LENGTH, true);
   }
 
   /** Where the attribute itself begins. */
