@@ -3,6 +3,7 @@
  * table below is the one of the design; a new room must be entered here before it can be used.
  */
 import { assert, assertEquals } from "@std/assert";
+import deno from "../deno.json" with { type: "json" };
 
 const ROOT = new URL("../", import.meta.url);
 
@@ -64,14 +65,12 @@ interface Source {
   readonly imports: readonly string[];
 }
 
-function readSources(): Source[] {
-  return ["main.ts", ...filesIn("lib")].map((path) => {
-    const code = withoutComments(Deno.readTextFileSync(new URL(path, ROOT)));
-    const specifiers = code.matchAll(
-      /^(?:import|(?:import|export)\s[\w\s{},*]*?\sfrom)\s+"([^"]+)"/gm,
-    );
-    return { path, code, imports: Array.from(specifiers, ([, to = ""]) => resolve(path, to)) };
-  });
+function read(path: string): Source {
+  const code = withoutComments(Deno.readTextFileSync(new URL(path, ROOT)));
+  const specifiers = code.matchAll(
+    /^(?:import|(?:import|export)\s[\w\s{},*]*?\sfrom)\s+"([^"]+)"/gm,
+  );
+  return { path, code, imports: Array.from(specifiers, ([, to = ""]) => resolve(path, to)) };
 }
 
 function filesIn(directory: string): string[] {
@@ -99,7 +98,9 @@ function roomOf(path: string): string {
   return room ?? path;
 }
 
-const SOURCES = readSources();
+const SOURCES = ["main.ts", ...filesIn("lib")].map(read);
+/** What is not shipped: tests and tasks. */
+const OTHERS = ["tests", ".tasks"].flatMap(filesIn).map(read);
 
 Deno.test("lib/ and main.ts are read with their imports, when the rules below are checked", () => {
   const { imports = [] } = SOURCES.find(({ path }) => path === "lib/proxy/proxy.ts") ?? {};
@@ -150,10 +151,16 @@ Deno.test("no file needs itself, when all imports are followed", () => {
 });
 
 Deno.test("tests start programs in one place, which sets them a limit, when all are searched", () => {
-  const speakers = filesIn("tests").filter((path) =>
-    /\bnew Deno\.Command\b/.test(withoutComments(Deno.readTextFileSync(new URL(path, ROOT))))
+  const speakers = OTHERS.filter(({ path, code }) =>
+    path.startsWith("tests/") && /\bnew Deno\.Command\b/.test(code)
   );
-  assertEquals(speakers, ["tests/support/run.ts"]);
+  assertEquals(speakers.map(({ path }) => path), ["tests/support/run.ts"]);
+});
+
+Deno.test("deno.json maps nothing that nothing imports, when all imports are followed", () => {
+  const imported = new Set([...SOURCES, ...OTHERS].flatMap(({ imports }) => imports));
+  const mapped = Object.keys(deno.imports);
+  assertEquals(mapped.filter((name) => !imported.has(name)), []);
 });
 
 Deno.test("nothing that is shipped uses what is for tests, when all imports are followed", () => {

@@ -53,8 +53,7 @@ class Unexpected extends Error {}
 async function main(): Promise<number> {
   if (isInside()) return await inside();
   if (!await prepare()) return 1;
-  const demo = new URL(import.meta.url).pathname;
-  return await runInside([Deno.execPath(), "run", "--quiet", "--allow-all", demo]);
+  return await runInside();
 }
 
 async function inside(): Promise<number> {

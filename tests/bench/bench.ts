@@ -162,7 +162,7 @@ async function main(args: readonly string[]): Promise<number> {
   if (!isInside()) {
     const script = new URL(import.meta.url).pathname;
     if (!await prepare([script]) || !await install(PROGRAMS)) return 1;
-    return await runInside([Deno.execPath(), "run", "--quiet", "--allow-all", script, ...args]);
+    return await runInside(args);
   }
   const directory = await Deno.makeTempDir({ prefix: "dotp-bench-" });
   const leave = () => {

@@ -38,10 +38,13 @@ export async function namespaceCommand(
   return undefined;
 }
 
-/** Runs a command in new namespaces, its output ours, and returns its exit code. */
-export async function runInside(command: string[]): Promise<number> {
+/** Runs the script that this process runs again in new namespaces, and returns its exit code. */
+export async function runInside(args: readonly string[] = []): Promise<number> {
   const enter = await namespaceCommand();
-  return enter === undefined ? 1 : await runChild([...enter, ...command]);
+  if (enter === undefined) return 1;
+  const script = new URL(Deno.mainModule).pathname;
+  const deno = [Deno.execPath(), "run", "--quiet", "--cached-only", "--allow-all", script];
+  return await runChild([...enter, ...deno, ...args]);
 }
 
 /** Runs a command, passes signals on to it and returns its exit code; `hear` gets its output. */

@@ -3,6 +3,7 @@
  * started here, directly or not.
  */
 
+import { signal } from "../support/run.ts";
 import type { ProcessInfo } from "./protocol.ts";
 
 /** Rounds of killing before giving up on a namespace; each takes a few milliseconds. */
@@ -33,13 +34,7 @@ export async function killOthers(): Promise<void> {
   for (let round = 0; round < KILL_ROUNDS_MAX; round++) {
     const left = otherProcesses();
     if (left.length === 0) return;
-    for (const { pid } of left) {
-      try {
-        Deno.kill(pid, "SIGKILL");
-      } catch {
-        // It was faster.
-      }
-    }
+    for (const { pid } of left) signal(pid, "SIGKILL");
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }

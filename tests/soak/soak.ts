@@ -89,12 +89,11 @@ async function main(args: readonly string[]): Promise<number> {
     err(USAGE);
     return 2;
   }
-  const script = new URL(import.meta.url).pathname;
   if (isInside()) return await inside(minutes);
+  const script = new URL(import.meta.url).pathname;
   const farSide = new URL("far_side.ts", import.meta.url).pathname;
   if (!await prepare([script, farSide])) return 1;
-  const run = [Deno.execPath(), "run", "--quiet", "--allow-all", "--cached-only", script];
-  return await runInside([...run, ...args]);
+  return await runInside(args);
 }
 
 async function inside(minutes: number): Promise<number> {
