@@ -17,6 +17,9 @@ import { close, type Count, runTests } from "./lab/test_run.ts";
 import { install, prepare, WANTED } from "./lab/tools.ts";
 import { run } from "./support/run.ts";
 
+/** Files of end-to-end tests at a time: each has hosts of its own, and mostly waits. */
+const JOBS = 2;
+
 const TESTS = import.meta.dirname ?? "tests";
 
 /**
@@ -39,7 +42,11 @@ async function main(): Promise<number> {
   const endToEnd = files.filter((file) => file.startsWith(`${TESTS}/e2e/`));
   const unit = files.filter((file) => !endToEnd.includes(file));
   const filter = Deno.args.join(" ");
-  const counts = [await test([], unit, filter), await test(enter, endToEnd, filter)];
+  Deno.env.set("DENO_JOBS", String(JOBS));
+  const counts = [
+    await test([], unit, filter),
+    await test(enter, ["--parallel", ...endToEnd], filter),
+  ];
   for (const [name, file] of MACHINES) {
     if (name.includes(filter)) counts.push(await test(enterMachine, [file], ""));
   }
@@ -64,9 +71,9 @@ async function getBundler(): Promise<void> {
   await run([Deno.execPath(), "bundle", "--quiet", main]).catch((error) => out(error.message));
 }
 
-function test(enter: string[], files: string[], filter: string): Promise<Count> {
+function test(enter: string[], what: string[], filter: string): Promise<Count> {
   const options = ["--allow-all", "--no-prompt", ...filter === "" ? [] : ["--filter", filter]];
-  return runTests([...enter, Deno.execPath(), "test", ...options, ...files]);
+  return runTests([...enter, Deno.execPath(), "test", ...options, ...what]);
 }
 
 Deno.exit(await main());
