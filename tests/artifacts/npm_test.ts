@@ -47,7 +47,7 @@ Deno.test("deno task npm packs the pure core and nothing else, when it is asked 
   const others = files.filter((path) => !path.startsWith("lib/"));
   assertEquals(others, ["LICENSE", "README.md", "package.json"]);
   for (const path of files.filter((path) => path.startsWith("lib/"))) {
-    assertMatch(path, /^lib\/((dns|nat|nft|policy|proxy|util)\/)?\w+\.(js|d\.ts)$/);
+    assertMatch(path, /^lib\/((dns|kernel|nat|nft|policy|proxy|util)\/)?\w+\.(js|d\.ts)$/);
   }
   const { name, version, license, dependencies } = JSON.parse(
     await extract("package/package.json"),
