@@ -14,7 +14,7 @@ import { nameToText } from "../dns/name.ts";
 import type { QueryParts } from "../dns/query.ts";
 import { type Listener, PendingQueries, type PendingQuery } from "../proxy/pending.ts";
 import { Rewriter } from "../proxy/rewriter.ts";
-import { Alarm, nowMs } from "./runtime/clock.ts";
+import { nowMs, Timer } from "./runtime/clock.ts";
 import {
   bindProblem,
   checkPermissions,
@@ -40,10 +40,6 @@ import {
   type UpstreamEvents,
 } from "./upstream/udp.ts";
 
-/** Queries that run out of time within this are given up together. */
-const DEADLINE_INTERVAL_MS = 50;
-/** Sockets to the upstream that have had their time within this are closed together. */
-const SOCKET_INTERVAL_MS = 50;
 /** How long a batch that is under way may take when dotp ends. */
 const STOP_MS = 700;
 
@@ -138,7 +134,7 @@ function chooseEngine(config: Config, nft: NftProgram): Engine {
  * @throws {StartError}
  */
 function connect(config: Config, policy: PolicyKeeper, engine: Engine, nat: Nat): Path {
-  const { mappings, committer } = nat;
+  const { mappings, committer, maintenance } = nat;
   const random = randomNumbers();
   const inFlight = new PendingQueries<Peer>(random);
   const ttlMax = Math.floor(config.natTtl / 2);
@@ -146,8 +142,6 @@ function connect(config: Config, policy: PolicyKeeper, engine: Engine, nat: Nat)
   const onError = reporter();
   const socket = bind(config, engine.sockets, onError, (peer, view, length) => {
     answerer.onQuery(listener, peer, view, length, nowMs());
-    deadlines.check();
-    sockets.check();
   });
   const listener: Listener<Peer> = {
     replyLengthUsual: MESSAGE_LENGTH_PLAIN,
@@ -168,24 +162,13 @@ function connect(config: Config, policy: PolicyKeeper, engine: Engine, nat: Nat)
     now: nowMs,
     onFailure: failureReporter(),
   });
-  const deadlines = new Alarm(
-    DEADLINE_INTERVAL_MS,
-    () => inFlight.nextDeadlineMs,
-    () => answerer.onTime(nowMs()),
-  );
-  const sockets = new Alarm(
-    SOCKET_INTERVAL_MS,
-    () => upstream.nextDeadlineMs,
-    () => upstream.handleTimeout(nowMs()),
-  );
-  sockets.check();
+  const timer = new Timer([answerer, upstream, maintenance]);
   socket.receive();
   return {
     close: () => {
       socket.close();
       upstream.close();
-      deadlines.stop();
-      sockets.stop();
+      timer.stop();
     },
   };
 }

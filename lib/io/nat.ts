@@ -15,21 +15,20 @@ import { Committer } from "../kernel/committer.ts";
 import type { KernelEvent } from "../kernel/kernel.ts";
 import { Maintenance } from "../kernel/maintenance.ts";
 import type { Engine } from "./engine.ts";
-import { Alarm, nowMs } from "./runtime/clock.ts";
+import { nowMs } from "./runtime/clock.ts";
 import { log, RateLimit } from "./runtime/log.ts";
 
 /** Pause before a failed attempt to reach the kernel is repeated. */
 const RETRY_MS = 1_000;
-/** The shortest time between two calls of maintenance. */
-const ALARM_INTERVAL_MS = 20;
 
 /** The NAT state and who looks after it. */
 export interface Nat {
   readonly mappings: Mappings;
   readonly committer: Committer;
+  readonly maintenance: Maintenance;
   /** Takes over what an earlier run has left in the kernel; replies with fakes wait for it. */
   adopt(): Promise<void>;
-  /** Looks after it no more; a batch that is under way goes on. */
+  /** Tries no more what fails; a batch that is in flight goes on. */
   stop(): void;
 }
 
@@ -50,27 +49,19 @@ export async function makeNat(config: Config, engine: Engine): Promise<Nat> {
     breathe,
     pause,
     report,
-    onTurn: () => alarm.check(),
   });
   engine.watch(() => committer.distrust());
   const ttlMs = config.natTtl * 1_000;
   const maintenance = new Maintenance({ mappings, committer, kernel, ttlMs, now: nowMs, report });
-  const alarm = new Alarm(
-    ALARM_INTERVAL_MS,
-    () => maintenance.nextDeadlineMs,
-    () => maintenance.handleTimeout(nowMs()),
-  );
   return {
     mappings,
     committer,
+    maintenance,
     adopt: async () => {
       const adopted = await committer.adopt(nowMs());
       if (adopted > 0) log.info("took over {adopted} mappings from the kernel", { adopted });
     },
-    stop: () => {
-      giveUp();
-      alarm.stop();
-    },
+    stop: giveUp,
   };
 }
 

@@ -35,8 +35,6 @@ export interface CommitterOptions {
   /** Resolves when a failed attempt may be repeated; false to give up, at the end of the program. */
   readonly pause: () => Promise<boolean>;
   readonly report: (event: KernelEvent) => void;
-  /** Called when a batch or an attempt to repair has ended, well or not. */
-  readonly onTurn?: () => void;
 }
 
 /** Brings the tables' changes into the kernel. */
@@ -138,7 +136,6 @@ export class Committer {
   }
 
   #endTurn(): void {
-    this.#options.onTurn?.();
     this.#turn.resolve();
     this.#turn = Promise.withResolvers();
   }

@@ -141,8 +141,13 @@ export class DnsProxy<Peer> {
     }
   }
 
+  /** When the next query runs out of time. */
+  get nextDeadlineMs(): number {
+    return this.#options.inFlight.nextDeadlineMs;
+  }
+
   /** Gives up on queries that have waited too long. */
-  onTime(nowMs: number): void {
+  handleTimeout(nowMs: number): void {
     const { inFlight } = this.#options;
     for (;;) {
       const query = inFlight.findExpired(nowMs);

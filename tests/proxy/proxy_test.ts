@@ -147,7 +147,7 @@ class Dotp {
 
   time(nowMs: number): void {
     this.nowMs = nowMs;
-    this.#answerer.onTime(nowMs);
+    this.#answerer.handleTimeout(nowMs);
   }
 
   /** Replies since the last call, of which the peers are not of interest. */
@@ -401,7 +401,7 @@ Deno.test("DnsProxy.onReply() goes on waiting, when a reply about a configured n
   }
 });
 
-Deno.test("DnsProxy.onTime() answers SERVFAIL and says why, when only damaged replies came", () => {
+Deno.test("DnsProxy.handleTimeout() answers SERVFAIL and says why, when only damaged replies came", () => {
   const proxy = new Dotp();
   proxy.query(query({ id: 0xbeef }));
   const damaged = { answers: [a(NAME, "203.0.113.1")], counts: [1, 2, 0, 0] };
@@ -606,7 +606,7 @@ Deno.test("DnsProxy.onReply() answers each client once, when replies come twice 
   ]);
 });
 
-Deno.test("DnsProxy.onTime() answers SERVFAIL, when the upstream was silent for its time", () => {
+Deno.test("DnsProxy.handleTimeout() answers SERVFAIL, when the upstream was silent for its time", () => {
   const proxy = new Dotp();
   proxy.query(query({ id: 1 }), "first");
   proxy.nowMs = 10;
@@ -638,7 +638,7 @@ Deno.test("DnsProxy.onUnreachable() answers SERVFAIL at once, when nobody listen
   assertEquals(proxy.replies.length, 2);
 });
 
-Deno.test("DnsProxy.onTime() gives up all that is due, when many queries waited", () => {
+Deno.test("DnsProxy.handleTimeout() gives up all that is due, when many queries waited", () => {
   const proxy = new Dotp();
   for (let i = 0; i < 500; i++) proxy.query(query({ id: i }));
   proxy.time(UPSTREAM_TIMEOUT_MS);

@@ -1,11 +1,14 @@
 /**
- * One timer for a queue: rings when the queue's next entry is due, at most once in an interval.
+ * The time, and the one timer of dotp.
  *
- * The queues only ever move their next entry later, so a timer that is set is never too late: `check`
- * after each entry costs a comparison, and a timer that rings too early sets itself again.
+ * Time is pulled: whatever waits for a time says when, and the timer asks. It asks several times a
+ * second, so that nobody has to tell it that a time has come nearer: none is set that is so near.
  *
  * @module
  */
+
+/** The shortest sleep, so that what is due soon after is handled together, and the longest. */
+export const SLEEP_MS = { least: 20, most: 250 } as const;
 
 /** Milliseconds on a clock that never goes back. */
 export function nowMs(): number {
@@ -17,45 +20,50 @@ export function breathe(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve));
 }
 
-/** A timer for one queue. */
-export class Alarm {
-  readonly #intervalMs: number;
-  readonly #nextMs: () => number;
-  readonly #ring: () => void | Promise<void>;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #isRinging = false;
-  #isStopped = false;
+/** What waits for times to come. */
+export interface Timed {
+  /** When it has something to do; `Infinity` if never, and while it is at work. */
+  readonly nextDeadlineMs: number;
+  /** Does what is due. */
+  handleTimeout(nowMs: number): void | Promise<void>;
+}
 
-  /**
-   * @param intervalMs the shortest time between two rings: what is due within it is handled together
-   * @param nextMs when the queue's next entry is due, `Infinity` where it is empty
-   * @param ring handles what is due
-   */
-  constructor(intervalMs: number, nextMs: () => number, ring: () => void | Promise<void>) {
-    this.#intervalMs = intervalMs;
-    this.#nextMs = nextMs;
-    this.#ring = ring;
+/** Clock and alarm of the runtime. */
+export const RUNTIME = {
+  now: nowMs,
+  /** Calls back after some time, unless what it returns is called before. */
+  sleep(ms: number, wake: () => void): () => void {
+    const timeout = setTimeout(wake, ms);
+    return () => clearTimeout(timeout);
+  },
+};
+
+/** Calls each part when its time has come. */
+export class Timer {
+  readonly #parts: readonly Timed[];
+  readonly #runtime: typeof RUNTIME;
+  readonly #wake = () => this.#handle();
+  #cancel: () => void;
+
+  constructor(parts: readonly Timed[], runtime = RUNTIME) {
+    this.#parts = parts;
+    this.#runtime = runtime;
+    this.#cancel = runtime.sleep(SLEEP_MS.least, this.#wake);
   }
 
-  /** To be called when the queue may no longer be empty. */
-  check(): void {
-    if (this.#timer !== undefined || this.#isRinging || this.#isStopped) return;
-    const next = this.#nextMs();
-    if (next === Infinity) return;
-    this.#timer = setTimeout(() => this.#onTime(), Math.max(this.#intervalMs, next - nowMs()));
-  }
-
-  /** Rings no more. */
+  /** Calls nobody any more. */
   stop(): void {
-    this.#isStopped = true;
-    clearTimeout(this.#timer);
+    this.#cancel();
   }
 
-  async #onTime(): Promise<void> {
-    this.#timer = undefined;
-    this.#isRinging = true;
-    await this.#ring();
-    this.#isRinging = false;
-    this.check();
+  #handle(): void {
+    const { now, sleep } = this.#runtime;
+    const wokenMs = now();
+    for (const part of this.#parts) {
+      if (part.nextDeadlineMs <= wokenMs) void part.handleTimeout(wokenMs);
+    }
+    const next = Math.min(...this.#parts.map(({ nextDeadlineMs }) => nextDeadlineMs));
+    const leftMs = Math.min(SLEEP_MS.most, Math.max(SLEEP_MS.least, next - now()));
+    this.#cancel = sleep(leftMs, this.#wake);
   }
 }
