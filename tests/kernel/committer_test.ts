@@ -255,8 +255,7 @@ Deno.test("Committer ends the new mapping only, when the kernel's map is full", 
 Deno.test("Committer puts a leftover out of the way, when it clashes with a new mapping", async () => {
   const world = make();
   const fake = make().ask("192.0.2.1")?.fake ?? "";
-  world.nft.kernel.elements("nat_map").set(fake, "203.0.113.66");
-  world.nft.kernel.elements("nat_addr").set("203.0.113.66", "");
+  world.nft.kernel.put(fake, "203.0.113.66");
   const asked = world.askAll(["192.0.2.1", "192.0.2.2", "2001:db8::1"]);
   await world.committer.idle();
   assertEquals(asked[0]?.fake, fake);
@@ -632,8 +631,7 @@ Deno.test("Committer.adopt() repairs in chunks, when much of what is there is no
 
 Deno.test("Committer.adopt() asks nft to change nothing, when the kernel is in step", async () => {
   const world = make();
-  world.nft.kernel.elements("nat_map").set("198.18.0.1", "192.0.2.1");
-  world.nft.kernel.elements("nat_addr").set("192.0.2.1", "");
+  world.nft.kernel.put("198.18.0.1", "192.0.2.1");
   assertEquals(await world.committer.adopt(0), 1);
   assertEquals(world.nft.scripts, []);
 });
@@ -659,8 +657,7 @@ Deno.test("Committer.adopt() tries until nft is well and fails replies, when nft
 
 Deno.test("Committer.adopt() lets replies wait, when the kernel is still being read", async () => {
   const world = make();
-  world.nft.kernel.elements("nat_map").set("198.18.0.1", "192.0.2.1");
-  world.nft.kernel.elements("nat_addr").set("192.0.2.1", "");
+  world.nft.kernel.put("198.18.0.1", "192.0.2.1");
   world.nft.hold();
   const adopted = world.committer.adopt(0);
   const fresh = defined(world.ask("192.0.2.2"));
@@ -677,8 +674,7 @@ Deno.test("Committer.adopt() lets replies wait, when the kernel is still being r
 Deno.test("Committer.adopt() leaves a fake to its real, when another real is asked for first", async () => {
   const world = make({ ipv4: "198.18.0.0/30" });
   const fake = defined(make({ ipv4: "198.18.0.0/30" }).ask("192.0.2.7")).fake;
-  world.nft.kernel.elements("nat_map").set(fake, "192.0.2.1");
-  world.nft.kernel.elements("nat_addr").set("192.0.2.1", "");
+  world.nft.kernel.put(fake, "192.0.2.1");
   const adopted = world.committer.adopt(0);
   // Whoever has the fake from before the restart goes on using it.
   const early = world.ask("192.0.2.7");
@@ -695,10 +691,7 @@ Deno.test("Committer.adopt() renews what is old in the kernel, when elements hav
   kernel.nowMs = 60_000;
   // A kernel lists its elements in no order of age.
   for (const [n, addedMs] of [[2, 30_000], [1, 0], [3, 20_000]] as const) {
-    kernel.elements("nat_map").set(`198.18.0.${n}`, `192.0.2.${n}`);
-    kernel.elements("nat_addr").set(`192.0.2.${n}`, "");
-    kernel.setAdded("nat_map", `198.18.0.${n}`, addedMs);
-    kernel.setAdded("nat_addr", `192.0.2.${n}`, addedMs);
+    kernel.put(`198.18.0.${n}`, `192.0.2.${n}`, addedMs);
   }
   assertEquals(await world.committer.adopt(0), 3);
   const table = world.nat.tables[4];
@@ -915,8 +908,7 @@ Deno.test("Committer deletes connections all the same, when the batch drifts or 
 Deno.test("Committer refuses an adopted mapping alone, when the kernel no longer takes it", async () => {
   const world = make();
   for (const n of [1, 2]) {
-    world.nft.kernel.elements("nat_map").set(`198.18.0.${n}`, `192.0.2.${n}`);
-    world.nft.kernel.elements("nat_addr").set(`192.0.2.${n}`, "");
+    world.nft.kernel.put(`198.18.0.${n}`, `192.0.2.${n}`);
   }
   await world.committer.adopt(0);
   world.nft.kernel.elements("nat_map").clear();

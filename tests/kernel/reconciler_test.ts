@@ -96,9 +96,7 @@ Deno.test("Reconciler.adopt() takes pairs over once, those that the kernel has h
   kernel.timeoutS = 100;
   kernel.nowMs = 60_000;
   for (const [n, addedMs] of [[2, 30_000], [1, 0], [3, 20_000]] as const) {
-    kernel.elements("nat_map").set(`198.18.0.${n}`, `192.0.2.${n}`);
-    kernel.elements("nat_addr").set(`192.0.2.${n}`, "");
-    kernel.setAdded("nat_map", `198.18.0.${n}`, addedMs);
+    kernel.put(`198.18.0.${n}`, `192.0.2.${n}`, addedMs);
   }
   world.reconciler.adopt(5);
   assertEquals(world.compare().changes, []);

@@ -73,6 +73,15 @@ export class FakeKernel {
     return elements;
   }
 
+  /** Adds a mapping by hand, to the map and the set; `addedMs` as if an earlier run had done it. */
+  put(fake: string, real: string, addedMs?: number): void {
+    const { map, set } = NAMES[fake.includes(":") ? 6 : 4];
+    this.elements(map).set(fake, real);
+    this.elements(set).set(real, "");
+    if (addedMs === undefined) return;
+    this.#added.set(`${map} ${fake}`, addedMs).set(`${set} ${real}`, addedMs);
+  }
+
   /** A client sends something to a fake: to its real, or nowhere where there is none. */
   connect(fake: string): void {
     const real = this.elements(fake.includes(":") ? NAMES[6].map : NAMES[4].map).get(fake);
@@ -93,11 +102,6 @@ export class FakeKernel {
   /** Seconds until an element is forgotten. */
   expiresS(name: string, key: string): number {
     return this.timeoutS - (this.nowMs - (this.#added.get(`${name} ${key}`) ?? 0)) / 1_000;
-  }
-
-  /** Says when an element was added, as if an earlier run had done it. */
-  setAdded(name: string, key: string, atMs: number): void {
-    this.#added.set(`${name} ${key}`, atMs);
   }
 
   /** Lets time pass; forgets what nobody has renewed. */
@@ -162,7 +166,7 @@ export class FakeKernel {
       return "Could not process rule: Too many open files in system";
     }
     elements.set(key, value);
-    if (known === undefined) this.setAdded(name, key, this.nowMs);
+    if (known === undefined) this.#added.set(`${name} ${key}`, this.nowMs);
     return undefined;
   }
 }
