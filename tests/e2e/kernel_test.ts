@@ -6,34 +6,23 @@
 
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { encodeQuery } from "../lab/dns.ts";
-import { ENGINE } from "../lab/dotp.ts";
-import { usualArgs } from "../lab/dotp.ts";
-import { Address, type Dotp, many4, many6, RULES, type Script } from "../lab/lab.ts";
+import { ENGINE, usualArgs } from "../lab/dotp.ts";
+import { Address, type Dotp, many4, many6, RULES } from "../lab/lab.ts";
 import type { Visit } from "../lab/protocol.ts";
 import { NftStub } from "../support/nft_stub.ts";
 import { testUnless } from "../support/programs.ts";
-import { shareLab, startServers } from "./setup.ts";
-
-/** Any number of names, each with an address of its own. */
-const SCRIPT: Script = {
-  "*.many.example.com *": { numbered: true },
-  "*.many.example.org *": { numbered: true },
-};
+import { counter, MANY, shareLab, startServers } from "./setup.ts";
 
 /** Longer than dotp lets an nft hang. */
 const HANG_TIMEOUT_MS = 10_000;
 
 const lab = shareLab(async (lab) => {
   await startServers(lab);
-  await lab.setScript(SCRIPT);
+  await lab.setScript({ ...MANY, "*.many.example.org *": { numbered: true } });
 });
 
-let lastNumber = 0;
-
 /** The number of a name that no test has used. */
-function next(): number {
-  return ++lastNumber;
-}
+const next = counter();
 
 async function ask(n: number): Promise<{ rcode: string; fake: string; ms: number }> {
   const { message, ms } = await lab().query(`n${n}.many.example.com`, "A", {

@@ -6,7 +6,7 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { encodeQuery } from "../lab/dns.ts";
 import { Address, isFake, many4, many6, real4, real6 } from "../lab/lab.ts";
-import { address, answer, shareLab, startServers } from "./setup.ts";
+import { address, answer, MANY, shareLab, startServers } from "./setup.ts";
 
 /** The shortest lifetime, for tests that wait for the end of it. */
 const NAT_TTL_S = 2;
@@ -15,7 +15,7 @@ const SHORT = ["--nat-ttl", String(NAT_TTL_S)];
 const lab = shareLab(startServers);
 
 Deno.test("dotp gives each real one fake and each fake one real, whoever asks", async () => {
-  await lab().setScript({ "*.many.example.com *": { numbered: true } });
+  await lab().setScript(MANY);
   await using _ = await lab().startDotp();
   const names = Array.from({ length: 100 }, (_, n) => `n${n + 1}.many.example.com`);
   const first = await Promise.all(names.map((name) => lab().resolve(name, "A")));
@@ -35,7 +35,7 @@ Deno.test("dotp gives each real one fake and each fake one real, whoever asks", 
 
 for (const [type, real] of [["A", many4], ["AAAA", many6]] as const) {
   Deno.test(`dotp replies to ${type} not before the kernel knows, under load`, async () => {
-    await lab().setScript({ "*.many.example.com *": { numbered: true } });
+    await lab().setScript(MANY);
     await using _ = await lab().startDotp({ more: SHORT });
     const numbers = Array.from({ length: 600 }, (_, n) => 1_000 + n);
     const visits = await lab().client.call("visit", {
@@ -53,7 +53,7 @@ for (const [type, real] of [["A", many4], ["AAAA", many6]] as const) {
 }
 
 Deno.test("dotp answers SERVFAIL, when the pool is full, and serves what it has", async () => {
-  await lab().setScript({ "*.many.example.com *": { numbered: true } });
+  await lab().setScript(MANY);
   const usual = ["-H", Address.gateway4, "-6", "2001:2::/48", "-d", "example.com", ...SHORT];
   const args = [...usual, "-4", "198.18.0.0/30", "--upstream-host", Address.upstream4];
   await using dotp = await lab().startDotp({ args });

@@ -4,9 +4,18 @@
  */
 
 import { assertEquals } from "@std/assert";
-import { Lab, type Reply, type ResourceRecord } from "../lab/lab.ts";
+import { Lab, type Reply, type ResourceRecord, type Script } from "../lab/lab.ts";
 import { widePath } from "../support/programs.ts";
 import { mustRun } from "../support/run.ts";
+
+/** Any number of names, each with an address of its own: `n42.many.example.com` has `many4(42)`. */
+export const MANY: Script = { "*.many.example.com *": { numbered: true } };
+
+/** Counts from 1, so that each name is used once. */
+export function counter(): () => number {
+  let last = 0;
+  return () => ++last;
+}
 
 /** Makes a lab before the first test of the file and removes it after the last. */
 export function shareLab(prepare: (lab: Lab) => Promise<void> = startServers): () => Lab {

@@ -4,24 +4,20 @@
  */
 
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
-import { Address, type DotpOptions, FAKE6, many4, type Script } from "../lab/lab.ts";
-import { shareLab, startServers } from "./setup.ts";
+import { Address, type DotpOptions, FAKE6, many4 } from "../lab/lab.ts";
+import { counter, MANY, shareLab, startServers } from "./setup.ts";
 
-const SCRIPT: Script = { "*.many.example.com *": { numbered: true } };
 const SHORT = ["--nat-ttl", "2"];
 /** Two fakes. */
 const TINY = "198.18.0.0/30";
 
 const lab = shareLab(async (lab) => {
   await startServers(lab);
-  await lab.setScript(SCRIPT);
+  await lab.setScript(MANY);
 });
 
-let lastNumber = 0;
-
-function next(): number {
-  return ++lastNumber;
-}
+/** The number of a name that no test has used. */
+const next = counter();
 
 async function fakeOf(n: number): Promise<string> {
   const [fake = ""] = await lab().resolve(`n${n}.many.example.com`, "A");
