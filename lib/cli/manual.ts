@@ -13,7 +13,7 @@ import { PROGRAMS } from "../check/programs.ts";
 /** Characters of a line of prose, before anything in it is escaped. */
 const LINE_LENGTH = 72;
 /** The day on which the page was last changed by hand. */
-const DATE = "2026-11-23";
+const DATE = "2026-11-24";
 
 /**
  * The page.

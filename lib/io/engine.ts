@@ -8,7 +8,6 @@
  *
  * @module
  */
-import { setImmediate } from "node:timers";
 import type { Config } from "../config.ts";
 import type { Eventually, Kernel } from "../kernel/kernel.ts";
 import { checkDatagrams } from "./direct/datagrams.ts";
@@ -18,7 +17,7 @@ import { DirectSockets } from "./direct/sockets.ts";
 import { PortableSockets } from "./portable/datagrams.ts";
 import { PortableKernel } from "./portable/kernel.ts";
 import type { NftProgram } from "./portable/nft.ts";
-import { nowMs } from "./runtime/clock.ts";
+import { nowMs, yieldTurn } from "./runtime/clock.ts";
 import type { Sockets } from "./sockets.ts";
 
 /**
@@ -114,11 +113,6 @@ function directEngine({ table, prefixes }: Config, nft: NftProgram): Engine {
       kernel.close();
     },
   };
-}
-
-/** Resolves after a turn of the event loop. */
-function yieldTurn(): Promise<void> {
-  return new Promise((resolve) => void setImmediate(resolve));
 }
 
 function makePace(): () => Promise<void> {

@@ -14,6 +14,7 @@ import { DomainSet } from "../policy/domain_set.ts";
 import { KEY_LENGTH, LabelHash } from "../policy/label_hash.ts";
 import { ActivePolicy, type Policy } from "../policy/policy.ts";
 import { StartError } from "./preflight.ts";
+import { yieldTurn } from "./runtime/clock.ts";
 import { log } from "./runtime/log.ts";
 
 /** Octets that are read at once: some two thousand names, a millisecond or two. */
@@ -109,6 +110,8 @@ export async function readDomainFile(path: string, set: DomainSet): Promise<Doma
     const piece = new Uint8Array(PIECE_LENGTH);
     for (let n = await handle.read(piece); n !== null; n = await handle.read(piece)) {
       file.push(piece.subarray(0, n));
+      // What is in the page cache is read without a turn for anything else.
+      await yieldTurn();
       left -= n;
       if (left < 0) throw new RangeError(`it is larger than ${FILE_LENGTH_MAX / 2 ** 20} MiB`);
       if (file.isFull) throw new RangeError("there are too many names");

@@ -149,17 +149,15 @@ Deno.test({
       let isRead = false;
       const read = dotp.process.line(READ_AGAIN).then(() => isRead = true);
       await dotp.process.signal("SIGHUP");
-      let answered = 0;
       // By the old rules or by the new ones, never by a part of them.
-      for (; !isRead; answered++) {
+      do {
         const [one = "", other = ""] = [
           ...await lab().resolve("example.com", "A"),
           ...await lab().resolve("example.net", "A"),
         ];
         assert(isFake(one) || isFake(other), `${one} ${other}`);
-      }
+      } while (!isRead);
       await read;
-      assert(answered > 0);
       assertEquals(await named(), ["example.net", "x.example.net"]);
     });
   },
@@ -228,9 +226,9 @@ Deno.test({
       try {
         assert(isFake((await lab().resolve("example.com", "A"))[0] ?? ""));
       } finally {
-        for (const { pid } of await lab().gateway.call("processes", null)) {
-          await lab().gateway.call("signal", { pid, signal: "SIGTERM" });
-        }
+        const processes = await lab().gateway.call("processes", null);
+        const dotp = processes.find(({ command }) => command.includes("--daemon-child"));
+        await lab().gateway.call("signal", { pid: dotp!.pid, signal: "SIGTERM" });
         await lab().until(
           "the daemon's end",
           () => lab().gateway.call("processes", null),

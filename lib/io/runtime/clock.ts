@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { setImmediate } from "node:timers";
 
 /** The shortest sleep, so that what is due soon after is handled together, and the longest. */
 export const SLEEP_MS = { least: 20, most: 250 } as const;
@@ -18,6 +19,14 @@ export function nowMs(): number {
 /** Resolves after a turn of the event loop, for work that would keep all else waiting too long. */
 export function breathe(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve));
+}
+
+/**
+ * Resolves after one turn of the event loop, which is all that `breathe` is for; it takes microseconds
+ * where a timer takes milliseconds.
+ */
+export function yieldTurn(): Promise<void> {
+  return new Promise((resolve) => void setImmediate(resolve));
 }
 
 /** What waits for times to come. */
