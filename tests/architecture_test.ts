@@ -32,7 +32,8 @@ const MAY_USE: Readonly<Record<string, readonly string[]>> = {
   netlink: ["netlink", "address", "kernel", "nat"],
   nft: ["nft", "rules.nft", "address", "kernel", "nat"],
   kernel: ["kernel", "address", "nat", "util"],
-  proxy: ["proxy", "address", "dns", "kernel", "nat", "policy", "util"],
+  metrics: ["address", "dns", "kernel"],
+  proxy: ["proxy", "address", "dns", "kernel", "metrics", "nat", "policy", "util"],
   config: ["address", "policy"],
   check: ["check", "address", "config", "dns", "nat", "nft", "policy"],
   cli: [
@@ -49,6 +50,7 @@ const MAY_USE: Readonly<Record<string, readonly string[]>> = {
       "config",
       "dns",
       "kernel",
+      "metrics",
       "nat",
       "netlink",
       "nft",

@@ -7,11 +7,10 @@
  * @module
  */
 import { addressToText, isUnspecified } from "../address.ts";
-import { DnsProxy, type Failure } from "../proxy/proxy.ts";
+import type { Report } from "../metrics.ts";
+import { DnsProxy } from "../proxy/proxy.ts";
 import type { Config } from "../config.ts";
-import { DATAGRAM_LENGTH_MAX, MESSAGE_LENGTH_PLAIN, Offset } from "../dns/constants.ts";
-import { nameToText } from "../dns/name.ts";
-import type { QueryParts } from "../dns/query.ts";
+import { DATAGRAM_LENGTH_MAX, MESSAGE_LENGTH_PLAIN } from "../dns/constants.ts";
 import { type Listener, PendingQueries, type PendingQuery } from "../proxy/pending.ts";
 import { Rewriter } from "../proxy/rewriter.ts";
 import { nowMs, Timer } from "./runtime/clock.ts";
@@ -28,7 +27,8 @@ import { type Engine, startEngine } from "./engine.ts";
 import type { DatagramSocket, OnDatagram, Peer, Sockets } from "./sockets.ts";
 import { VERIFY_MAPPINGS_MAX } from "../kernel/maintenance.ts";
 import { lockTable } from "./lock.ts";
-import { log, RateLimit } from "./runtime/log.ts";
+import { makeReport } from "./events.ts";
+import { log } from "./runtime/log.ts";
 import { makeNat, type Nat } from "./nat.ts";
 import { PolicyKeeper } from "./policy.ts";
 import { NftProgram } from "./portable/nft.ts";
@@ -40,7 +40,7 @@ import {
   type UpstreamEvents,
 } from "./upstream/udp.ts";
 
-/** How long a batch that is under way may take when dotp ends. */
+/** How long a batch that is in flight may take when dotp ends. */
 const STOP_MS = 700;
 
 /** What takes part in the path of a query, until it is closed. */
@@ -67,6 +67,7 @@ export async function serve(
 ): Promise<void> {
   const ended = Promise.withResolvers<undefined>();
   signal.addEventListener("abort", () => ended.resolve(undefined));
+  const report = makeReport();
   const nft = new NftProgram(config.table, config.rulesFile);
   let nat: Nat | undefined;
   let path: Path | undefined;
@@ -78,9 +79,9 @@ export async function serve(
     await checkTable(config, nft);
     signal.throwIfAborted();
     engine = chooseEngine(config, nft);
-    nat = await makeNat(config, engine);
+    nat = await makeNat(config, engine, report);
     signal.throwIfAborted();
-    path = connect(config, policy, engine, nat);
+    path = connect(config, policy, engine, nat, report);
     await nat.adopt();
     return { policy, nat, engine };
   };
@@ -133,14 +134,19 @@ function chooseEngine(config: Config, nft: NftProgram): Engine {
  *
  * @throws {StartError}
  */
-function connect(config: Config, policy: PolicyKeeper, engine: Engine, nat: Nat): Path {
+function connect(
+  config: Config,
+  policy: PolicyKeeper,
+  engine: Engine,
+  nat: Nat,
+  report: Report,
+): Path {
   const { mappings, committer, maintenance } = nat;
   const random = randomNumbers();
   const inFlight = new PendingQueries<Peer>(random);
   const ttlMax = Math.floor(config.natTtl / 2);
   const rewriter = new Rewriter(policy.active, mappings, ttlMax);
-  const onError = reporter();
-  const socket = bind(config, engine.sockets, onError, (peer, view, length) => {
+  const socket = bind(config, engine.sockets, report, (peer, view, length) => {
     answerer.onQuery(listener, peer, view, length, nowMs());
   });
   const listener: Listener<Peer> = {
@@ -152,7 +158,7 @@ function connect(config: Config, policy: PolicyKeeper, engine: Engine, nat: Nat)
   const upstream = openUpstream(config, engine.sockets, random, {
     onReply: (channel, view, length) => answerer.onReply(channel, view, length, nowMs()),
     onUnreachable: (channel) => answerer.onUnreachable(channel),
-    onError,
+    onError: ({ message }) => report({ kind: "socket", role: "upstream", detail: message }),
   });
   const answerer = new DnsProxy<Peer>({
     inFlight,
@@ -160,7 +166,7 @@ function connect(config: Config, policy: PolicyKeeper, engine: Engine, nat: Nat)
     barrier: committer.barrier,
     upstream,
     now: nowMs,
-    onFailure: failureReporter(),
+    report,
   });
   const timer = new Timer([answerer, upstream, maintenance]);
   socket.receive();
@@ -177,7 +183,7 @@ function connect(config: Config, policy: PolicyKeeper, engine: Engine, nat: Nat)
 function bind(
   config: Config,
   sockets: Sockets,
-  onError: (error: Error) => void,
+  report: Report,
   onQuery: OnDatagram,
 ): DatagramSocket {
   const { host, port } = config.listen;
@@ -188,6 +194,8 @@ function bind(
     if (peer.port === 0 || (peer.port === port && isOwn(peer.hostname))) return;
     onQuery(peer, view, length);
   };
+  const onError = ({ message }: Error) =>
+    report({ kind: "socket", role: "listener", detail: message });
   try {
     return sockets.bind(host, port, { onDatagram, onError });
   } catch (error) {
@@ -234,19 +242,4 @@ function announce(config: Config, { name, reason }: Engine, domains: number): vo
     upstream: addressToText(config.upstream.host.bytes),
     to: config.upstream.port,
   });
-}
-
-function reporter(): (error: Error) => void {
-  const limit = new RateLimit();
-  return ({ message }) =>
-    limit.run(message, (more) => log.warning("socket: {message}{more}", { message, more }));
-}
-
-function failureReporter(): (why: Failure, query: QueryParts) => void {
-  const limit = new RateLimit();
-  return (why, query) => {
-    const name = () => nameToText(query.view, query.questionEnd, Offset.QUESTION);
-    log.debug("SERVFAIL for {name}: {why}", () => ({ name: name(), why }));
-    limit.run(why, (more) => log.warning("answered SERVFAIL: {why}{more}", { why, more }));
-  };
 }

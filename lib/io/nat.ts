@@ -16,7 +16,8 @@ import type { KernelEvent } from "../kernel/kernel.ts";
 import { Maintenance } from "../kernel/maintenance.ts";
 import type { Engine } from "./engine.ts";
 import { nowMs } from "./runtime/clock.ts";
-import { log, RateLimit } from "./runtime/log.ts";
+import type { Report } from "../metrics.ts";
+import { log } from "./runtime/log.ts";
 
 /** Pause before a failed attempt to reach the kernel is repeated. */
 const RETRY_MS = 1_000;
@@ -33,13 +34,13 @@ export interface Nat {
 }
 
 /** Makes the NAT state, empty. */
-export async function makeNat(config: Config, engine: Engine): Promise<Nat> {
+export async function makeNat(config: Config, engine: Engine, report: Report): Promise<Nat> {
   const changes = new ChangeLog();
-  const mappings = await makeMappings(config, changes);
+  const mappings = await makeMappings(config, changes, report);
   const { kernel, begin, pace, breathe } = engine;
   await warnOfConnections(engine);
   const { pause, giveUp } = makeRetry();
-  const report = makeReport();
+  const reportKernel = (event: KernelEvent) => report({ kind: "kernel", event });
   const committer = new Committer({
     kernel,
     log: changes,
@@ -48,11 +49,18 @@ export async function makeNat(config: Config, engine: Engine): Promise<Nat> {
     ...(pace === undefined ? {} : { pace }),
     breathe,
     pause,
-    report,
+    report: reportKernel,
   });
   engine.watch(() => committer.distrust());
   const ttlMs = config.natTtl * 1_000;
-  const maintenance = new Maintenance({ mappings, committer, kernel, ttlMs, now: nowMs, report });
+  const maintenance = new Maintenance({
+    mappings,
+    committer,
+    kernel,
+    ttlMs,
+    now: nowMs,
+    report: reportKernel,
+  });
   return {
     mappings,
     committer,
@@ -74,33 +82,11 @@ async function warnOfConnections({ probeConnections }: Engine): Promise<void> {
   });
 }
 
-/** Logs what goes wrong with the kernel, each problem at most once in a while. */
-function makeReport(): (event: KernelEvent) => void {
-  const limit = new RateLimit();
-  return (event) => {
-    const problem = wordsFor(event);
-    limit.run(problem, (more) => log.warning("{problem}{more}", { problem, more }));
-  };
-}
-
-function wordsFor(event: KernelEvent): string {
-  switch (event.kind) {
-    case "failed":
-      return `Cannot bring mappings into the kernel: ${event.detail}`;
-    case "drift":
-      return `The kernel's sets are not as dotp left them: ${event.detail}`;
-    case "foreign":
-      return `Somebody else has changed the kernel's sets: ${event.elements} elements are repaired`;
-    case "refused":
-      return `The kernel refused to ${event.change} one mapping: ${event.detail}`;
-    case "notes":
-      return `Cannot read what the rules note in nat_${event.set}: ${event.detail}`;
-    case "connections":
-      return `Connections to fakes cannot be looked at or deleted: ${event.detail}`;
-  }
-}
-
-async function makeMappings(config: Config, changes: ChangeLog): Promise<Mappings> {
+async function makeMappings(
+  config: Config,
+  changes: ChangeLog,
+  report: Report,
+): Promise<Mappings> {
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(config.poolKey));
   const key = new Uint8Array(digest).slice(0, KEY_LENGTH);
   const ttlMs = config.natTtl * 1_000;
@@ -114,14 +100,7 @@ async function makeMappings(config: Config, changes: ChangeLog): Promise<Mapping
       quarantineMs: ttlMs,
       evictAfterMs: config.poolFull === "evict" ? ttlMs / 2 : Infinity,
       hashKey,
-      onFill: (percent) =>
-        log.warning(
-          "{percent} % of the fake IPv{family} addresses that anyone may have are in use",
-          {
-            percent,
-            family,
-          },
-        ),
+      onFill: (percent) => report({ kind: "fill", family, percent }),
     });
   return new Mappings(make(4), make(6));
 }

@@ -19,6 +19,7 @@ import {
   type PendingQuery,
 } from "./pending.ts";
 import type { Barrier } from "../kernel/barrier.ts";
+import type { Failure, Report } from "../metrics.ts";
 import type { Rewriter } from "./rewriter.ts";
 
 /** The ways to the upstream. */
@@ -27,21 +28,7 @@ export interface Ways<Peer> {
   pick(nowMs: number): Channel<PendingQuery<Peer>> | undefined;
 }
 
-/** Why a query was answered with SERVFAIL. */
-export type Failure =
-  | "upstream is silent"
-  | "upstream is unreachable"
-  | "no socket to the upstream can be opened"
-  | "too many queries are under way"
-  | "the reply about a configured name cannot be read"
-  | "the reply about a configured name has too many addresses"
-  | "the pool of fake addresses is full"
-  | "the fake addresses left are kept for other names and clients"
-  | "the mapping could not be brought into the kernel";
-
-const UNREADABLE: Failure = "the reply about a configured name cannot be read";
-
-/** What an `DnsProxy` is made of. */
+/** What a `DnsProxy` is made of. */
 export interface DnsProxyOptions<Peer> {
   readonly inFlight: PendingQueries<Peer>;
   readonly rewriter: Rewriter;
@@ -50,7 +37,7 @@ export interface DnsProxyOptions<Peer> {
   /** The time, for replies that were held. */
   readonly now: () => number;
   /** Told of each SERVFAIL. */
-  readonly onFailure: (why: Failure, query: QueryParts) => void;
+  readonly report: Report;
 }
 
 /** Room for an error of our own, which is never longer than header, question and a bare OPT. */
@@ -91,10 +78,8 @@ export class DnsProxy<Peer> {
     const query = channel && inFlight.open(listener, peer, parts, length, nowMs);
     if (query === undefined) {
       this.#refuse(listener, peer, parts, Rcode.SERVFAIL);
-      const why = channel === undefined
-        ? "no socket to the upstream can be opened"
-        : "too many queries are under way";
-      return this.#options.onFailure(why, parts);
+      const reason = channel === undefined ? "no-socket" : "in-flight";
+      return this.#options.report({ kind: "servfail", reason, query: parts });
     }
     inFlight.send(query, channel!);
   }
@@ -117,15 +102,15 @@ export class DnsProxy<Peer> {
     inFlight.settle(query);
     switch (outcome) {
       case "malformed":
-        return this.#fail(query, UNREADABLE);
+        return this.#fail(query, "unreadable");
       case "private":
         return this.#answer(query, Rcode.NOERROR);
       case "oversized":
-        return this.#fail(query, "the reply about a configured name has too many addresses");
+        return this.#fail(query, "oversized");
       case "full":
-        return this.#fail(query, "the pool of fake addresses is full");
+        return this.#fail(query, "full");
       case "share":
-        return this.#fail(query, "the fake addresses left are kept for other names and clients");
+        return this.#fail(query, "share");
       case "passed":
         return this.#send(query, reply.view, this.#finish(reply, isWhole, query));
       case "rewritten":
@@ -137,7 +122,7 @@ export class DnsProxy<Peer> {
   onUnreachable({ waiting }: Channel<PendingQuery<Peer>>): void {
     for (const query of [...waiting.values()]) {
       this.#options.inFlight.settle(query);
-      this.#fail(query, "upstream is unreachable");
+      this.#fail(query, "unreachable");
     }
   }
 
@@ -153,7 +138,7 @@ export class DnsProxy<Peer> {
       const query = inFlight.findExpired(nowMs);
       if (query === undefined) return;
       inFlight.settle(query);
-      this.#fail(query, query.damaged > 0 ? UNREADABLE : "upstream is silent");
+      this.#fail(query, query.damaged > 0 ? "unreadable" : "silent");
     }
   }
 
@@ -169,9 +154,7 @@ export class DnsProxy<Peer> {
     const bytes = new Uint8Array(view.buffer, view.byteOffset, length).slice();
     const revisions = rewriter.revisions.slice();
     barrier.wait(revisions, (isCommitted) => {
-      if (!isCommitted) {
-        return this.#fail(query, "the mapping could not be brought into the kernel");
-      }
+      if (!isCommitted) return this.#fail(query, "kernel");
       // The client counts from now on.
       rewriter.prolong(revisions, this.#options.now());
       this.#send(query, new DataView(bytes.buffer), length);
@@ -183,8 +166,8 @@ export class DnsProxy<Peer> {
     this.#options.inFlight.close(query);
   }
 
-  #fail(query: PendingQuery<Peer>, why: Failure): void {
-    this.#options.onFailure(why, query);
+  #fail(query: PendingQuery<Peer>, reason: Failure): void {
+    this.#options.report({ kind: "servfail", reason, query });
     this.#answer(query, Rcode.SERVFAIL);
   }
 

@@ -82,7 +82,7 @@ Deno.test("dotp serves others, when one client asks for more than the upstream a
     (_, n) => encodeQuery(`n${n}.silent.example.com`, "A", { id: n }).toHex(),
   );
   await servedDuring(flood([...queries, ...queries, ...queries, ...queries, ...queries]));
-  await dotp.process.line(/too many queries are under way/);
+  await dotp.process.line(/too many queries are in flight/);
   assert(await residentOctets(dotp) - before < GROWTH_MAX);
 });
 

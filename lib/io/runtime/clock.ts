@@ -16,15 +16,7 @@ export function nowMs(): number {
   return performance.now();
 }
 
-/** Resolves after a turn of the event loop, for work that would keep all else waiting too long. */
-export function breathe(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve));
-}
-
-/**
- * Resolves after one turn of the event loop, which is all that `breathe` is for; it takes microseconds
- * where a timer takes milliseconds.
- */
+/** Resolves after one turn of the event loop; a timer would take milliseconds. */
 export function yieldTurn(): Promise<void> {
   return new Promise((resolve) => void setImmediate(resolve));
 }

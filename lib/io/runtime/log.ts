@@ -37,8 +37,9 @@ const PRIORITIES: Readonly<Record<LogRecord["level"], number>> = {
   fatal: 2,
 };
 
-/** How often a line of one kind is written at the most. */
+/** How often a line of one kind is written at the most, and how many that differ in between. */
 const LINE_INTERVAL_MS = 10_000;
+const LINES_MAX = 4;
 
 /** Sets level and form of the log; to be called before anything is logged. */
 export function startLog(level: LogLevel, format: LogFormat, write: (line: string) => void): void {
@@ -72,19 +73,32 @@ export function writeToStderr(line: string): void {
   }
 }
 
-/** Lets one line of each kind through in `LINE_INTERVAL_MS`, with the count of those it held back. */
+/**
+ * Lets a line of each kind through once in `LINE_INTERVAL_MS`, and others of that kind if they say
+ * something else, `LINES_MAX` in all; the next one has the count of those that it held back. Kinds are
+ * few: each is kept.
+ */
 export class RateLimit {
-  readonly #kinds = new Map<string, { sinceMs: number; heldBack: number }>();
+  readonly #kinds = new Map<string, { sinceMs: number; told: string[]; heldBack: number }>();
+  readonly #now: () => number;
+
+  constructor(now = nowMs) {
+    this.#now = now;
+  }
 
   /** Calls `write`, with words about those that were held back before, or holds this one back. */
-  run(kind: string, write: (more: string) => void): void {
-    const now = nowMs();
+  run(kind: string, detail: string, write: (more: string) => void): void {
+    const now = this.#now();
     const last = this.#kinds.get(kind);
     if (last !== undefined && now - last.sinceMs < LINE_INTERVAL_MS) {
-      last.heldBack++;
+      if (last.told.length === LINES_MAX || last.told.includes(detail)) last.heldBack++;
+      else {
+        last.told.push(detail);
+        write("");
+      }
       return;
     }
-    this.#kinds.set(kind, { sinceMs: now, heldBack: 0 });
+    this.#kinds.set(kind, { sinceMs: now, told: [detail], heldBack: 0 });
     const heldBack = last?.heldBack ?? 0;
     write(heldBack === 0 ? "" : ` (and ${heldBack} times more since the last such line)`);
   }

@@ -1,5 +1,6 @@
 /** Lines of the log as a process writes them, to the journal and elsewhere. */
 import { assertEquals, assertMatch } from "@std/assert";
+import { RateLimit } from "../../../lib/io/runtime/log.ts";
 import { run } from "../../support/run.ts";
 
 const LOG = new URL("../../../lib/io/runtime/log.ts", import.meta.url).pathname;
@@ -55,4 +56,41 @@ Deno.test("the log has the time and no priorities, when standard error leads els
     assertMatch(two, new RegExp(`^${TIME} warning two$`));
     assertEquals(three, "dotp: three");
   }
+});
+
+/** Lines that a limit lets through, at times that a test sets. */
+class Limited {
+  nowMs = 0;
+  readonly lines: string[] = [];
+  readonly #limit = new RateLimit(() => this.nowMs);
+
+  run(kind: string, detail = "same"): void {
+    this.#limit.run(kind, detail, (more) => this.lines.push(`${kind} ${detail}${more}`));
+  }
+}
+
+Deno.test("RateLimit lets one line of a kind through in ten seconds, when they say the same", () => {
+  const limited = new Limited();
+  for (let i = 0; i < 100; i++) limited.run("a");
+  limited.run("b");
+  assertEquals(limited.lines, ["a same", "b same"]);
+  limited.nowMs = 9_999;
+  limited.run("a");
+  assertEquals(limited.lines.length, 2);
+  limited.nowMs = 10_000;
+  limited.run("a");
+  limited.run("b");
+  assertEquals(limited.lines.slice(2), [
+    "a same (and 100 times more since the last such line)",
+    "b same",
+  ]);
+});
+
+Deno.test("RateLimit lets few lines of a kind through, when each says something else", () => {
+  const limited = new Limited();
+  for (let i = 0; i < 100; i++) limited.run("a", `${i % 50}`);
+  assertEquals(limited.lines, ["a 0", "a 1", "a 2", "a 3"]);
+  limited.nowMs = 10_000;
+  for (const detail of ["9", "9", "1"]) limited.run("a", detail);
+  assertEquals(limited.lines.slice(4), ["a 9 (and 96 times more since the last such line)", "a 1"]);
 });
