@@ -168,6 +168,7 @@ export class Committer {
   *#repair(): Steps<void> {
     const isNews = this.#isInStep || this.#isDistrusted;
     this.#isVerifyDue = this.#isDistrusted = false;
+    const { isAdopting } = this.#reconciler;
     const { changes, pending, revision, foreign } = yield* this.#reconciler.compare();
     // Now that the kernel has answered it is worth waiting.
     if (!this.#isInStep) this.barrier.hold();
@@ -181,6 +182,8 @@ export class Committer {
     if (!this.#isInStep) return;
     this.#reconciler.noteWritten();
     yield* this.barrier.open(revision);
+    // The table may have been absent until now. Nobody needs to wait for this.
+    if (isAdopting || foreign > 0) yield* this.#writer.unpin();
   }
 
   #doubt(): void {

@@ -58,6 +58,11 @@ export class Reconciler {
     this.#options = options;
   }
 
+  /** Whether the next comparison takes over what the kernel holds. */
+  get isAdopting(): boolean {
+    return this.#adoptMs !== undefined;
+  }
+
   /** Lets the next comparison take over what the kernel holds. */
   adopt(nowMs: number): void {
     this.#adoptMs = nowMs;

@@ -89,6 +89,21 @@ export class KernelWriter {
     return written === "done" && !isClear ? "unclear" : written;
   }
 
+  /**
+   * Deletes the connections to fakes that were never translated, as they began while the table was
+   * absent: conntrack would leave each of them so for as long as packets come.
+   */
+  *unpin(): Steps<void> {
+    const { kernel, report } = this.#options;
+    for (const family of FAMILIES) {
+      const result = yield* settled(kernel.readConnections(family));
+      if (result.kind !== "done") return report({ kind: "connections", detail: result.detail });
+      const pinned = Array.from(result.value)
+        .filter(({ fake, real }) => keyOf(fake) === keyOf(real));
+      if (pinned.length > 0) yield* this.#delete(pinned);
+    }
+  }
+
   #isUsed({ kind, fake }: Change): boolean {
     return kind === "add" && this.#used.size > 0 && this.#used.has(keyOf(fake));
   }

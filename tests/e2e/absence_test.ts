@@ -6,6 +6,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { Address, isFake, real4, real6, type Where } from "../lab/lab.ts";
+import { eventually } from "../support/waiting.ts";
 import { readmeScript } from "./recipes.ts";
 import { address, answer, shareLab, startServers } from "./setup.ts";
 
@@ -92,12 +93,36 @@ Deno.test("the recipe leaves no moment without the table, when all rules are loa
   assertEquals((await lab().watched("server"))["to_fake"], 0);
 });
 
+Deno.test("dotp lets a flow of the gateway's own go on that began untranslated, when the table is back", async () => {
+  await using _ = await lab().startDotp();
+  const fakes = await resolved();
+  await lab().exec("gateway", "nft", "delete", "table", "inet", "dotp");
+  // No recipe keeps these in, and the firewall has conntrack remember them.
+  for (const [place, fake] of fakes.entries()) {
+    assertEquals(await exchangeOwn(place, fake, 50), undefined);
+  }
+  await lab().loadRules();
+  await lab().mappingsBecome("restored", ({ maps }) => fakes.every((fake) => maps.has(fake)));
+  for (const [place, fake] of fakes.entries()) {
+    // Until conntrack has forgotten it the guard refuses it, which the sender is told.
+    const ask = () => exchangeOwn(place, fake, 500).catch(() => undefined);
+    await eventually(`an answer from ${fake}`, ask, (reply) => reply !== undefined);
+  }
+});
+
 /** The fakes of the name, IPv4 and IPv6. */
 async function resolved(): Promise<string[]> {
   const fakes = [];
   for (const { type } of VERSIONS) fakes.push(...await lab().resolve(NAME, type));
   assert(fakes.length === VERSIONS.length && fakes.every(isFake));
   return fakes;
+}
+
+/** The same from the gateway itself. */
+function exchangeOwn(place: number, fake: string, timeoutMs: number) {
+  const host = place === 0 ? Address.gatewayOutside4 : Address.gatewayOutside6;
+  const from = { host, port: 40_031 };
+  return lab().gateway.exchange({ to: { host: fake, port: 7 }, from, hex: "01", timeoutMs });
 }
 
 /** A datagram of a flow whose port does not change. */

@@ -833,6 +833,28 @@ Deno.test("Committer deletes connections of an evicted mapping, when it has left
   assertInStep(world);
 });
 
+Deno.test("Committer deletes connections that were never translated, when it adopts or the sets were emptied", async () => {
+  const world = make();
+  const { committer, nft: { kernel } } = world;
+  const pin = () => {
+    for (const fake of ["198.18.0.9", "2001:2::9"]) kernel.connections.add(`${fake} ${fake}`);
+  };
+  pin();
+  await committer.adopt(0);
+  assertEquals([...kernel.connections], []);
+  const one = await answered(world, "192.0.2.1");
+  kernel.connect(one.fake);
+  kernel.elements("nat_map").clear();
+  pin();
+  await committer.verify();
+  assertEquals([...kernel.connections], [`${one.fake} 192.0.2.1`]);
+  assertInStep(world);
+  // Nobody has changed anything, so nothing can have been absent.
+  const reads = world.nft.connectionReads;
+  await committer.verify();
+  assertEquals(world.nft.connectionReads, reads);
+});
+
 /** Asks for a real, and waits until nothing is in flight. */
 async function answered(world: Committing, real: string): Promise<Asked> {
   const asked = defined(world.ask(real));

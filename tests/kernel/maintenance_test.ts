@@ -291,7 +291,12 @@ Deno.test("Maintenance lists no connections, when the pool has fakes enough that
     ]] as const
   ) {
     const world = new World({ ipv4: "198.18.0.0/24" });
-    for (let n = 1; n <= used; n++) adopt(world.nat.tables[4], `198.18.0.${n}`, realAddress(n));
+    for (let n = 1; n <= used; n++) {
+      const [fake, real] = [`198.18.0.${n}`, realAddress(n)];
+      adopt(world.nat.tables[4], fake, real);
+      world.nft.kernel.elements("nat_map").set(fake, real);
+      world.nft.kernel.elements("nat_addr").set(real, "");
+    }
     await world.runTo(2 * TTL_MS);
     assertEquals(world.nft.connectionReads > 0, isListed, `${used} used`);
   }
