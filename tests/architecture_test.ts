@@ -165,6 +165,14 @@ Deno.test("deno.json maps nothing that nothing imports, when all imports are fol
   assertEquals(mapped.filter((name) => !imported.has(name)), []);
 });
 
+Deno.test("a test is skipped in one way, which gives the reason in its name, when all are searched", () => {
+  const speakers = filesIn("tests").filter((path) => {
+    const code = withoutComments(Deno.readTextFileSync(new URL(path, ROOT)));
+    return /\bignore\b[:,]|\btest\.ignore\b/.test(code.replace(/`(?:\\.|[^`\\])*`/g, ""));
+  });
+  assertEquals(speakers, ["tests/support/programs.ts"]);
+});
+
 Deno.test("nothing that is shipped uses what is for tests, when all imports are followed", () => {
   for (const { path, imports } of SOURCES) {
     const others = imports.filter((to) => /fast-check|dns-packet|assert|^tests\//.test(to));

@@ -8,7 +8,15 @@ import type { Finding } from "../../lib/check/finding.ts";
 import { usualArgs } from "../lab/dotp.ts";
 import { Address, FAKE4, FAKE6, isFake, real4, type Script } from "../lab/lab.ts";
 import { testWith } from "../support/programs.ts";
-import { address, answer, assertOneLine, NO_PROGRAMS, onlyWith, shareLab } from "./setup.ts";
+import {
+  address,
+  answer,
+  assertOneLine,
+  endAll,
+  NO_PROGRAMS,
+  onlyWith,
+  shareLab,
+} from "./setup.ts";
 
 const NAME = "example.com";
 
@@ -125,7 +133,7 @@ Deno.test("check() knows a dotp in the background, when the options are the same
   try {
     assertFound(await check(), /^ok +dotp is listening on 192\.0\.2\.1 port 53/, "a child");
   } finally {
-    await endAll();
+    await endAll(lab());
   }
 });
 
@@ -485,16 +493,3 @@ Deno.test("main() says nothing of what it cannot see, when a program is missing"
   await dotp.stop();
   assert(!dotp.log.some((line) => /could not look|not there/.test(line)), dotp.log.join("\n"));
 });
-
-/** Ends what runs in the gateway. */
-async function endAll(): Promise<void> {
-  const { gateway } = lab();
-  for (const { pid } of await gateway.call("processes", null)) {
-    await gateway.call("signal", { pid, signal: "SIGTERM" }).catch(() => {});
-  }
-  await lab().until(
-    "the daemon's end",
-    () => gateway.call("processes", null),
-    (processes) => processes.length === 0,
-  );
-}

@@ -5,14 +5,11 @@
  */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { DOTP_BIN, dotpCommand, ENGINE } from "../lab/dotp.ts";
+import { BUILT, dotpCommand, ENGINE } from "../lab/dotp.ts";
 import { Address, FAKE4, FAKE6, real4 } from "../lab/lab.ts";
 import { type NftMode, NftStub } from "../support/nft_stub.ts";
 import { testUnless } from "../support/programs.ts";
-import { address, answer, assertOneLine, NO_PROGRAMS, shareLab } from "./setup.ts";
-
-/** Why what is about permissions is not tested. */
-const BUILT = DOTP_BIN === undefined ? undefined : "a build has its permissions in it";
+import { address, answer, assertOneLine, NO_PROGRAMS, noneLeft, shareLab } from "./setup.ts";
 
 /** Starts of dotp at once; a start takes a tenth of a second of processor time. */
 const AT_ONCE = 4;
@@ -270,7 +267,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
     const { code, ms } = await dotp.stop(signal);
     assertEquals(code, 0);
     assert(ms < 1_000, `${ms} ms`);
-    await noneLeft();
+    await noneLeft(lab());
   });
 }
 
@@ -333,7 +330,7 @@ for (const [what, mode, hung, daemonize] of BUSY_WITH) {
       const ms = performance.now() - startedAt;
       assertEquals(code, daemonize.length > 0 ? 1 : 0);
       assert(ms < 1_000, `${ms} ms`);
-      await noneLeft();
+      await noneLeft(lab());
       await Deno.remove(directory, { recursive: true });
     });
   }
@@ -373,7 +370,7 @@ add element inet dotp nat_addr { ${reals.join(",")} }
     const ms = performance.now() - startedAt;
     assertEquals(code, 0);
     assert(ms < 1_000, `${ms} ms`);
-    await noneLeft();
+    await noneLeft(lab());
   }
   await gateway.exec(["nft", "delete table inet dotp"]);
   await lab().loadRules();
@@ -418,7 +415,7 @@ Deno.test("main() ends with the child's error and status, with --daemonize", asy
     assertEquals(code, status, stderr);
     assertOneLine(stdout, stderr);
     assertMatch(stderr, expected);
-    await noneLeft();
+    await noneLeft(lab());
   }
 });
 
@@ -449,14 +446,5 @@ async function inParallel<T>(items: T[], work: (item: T) => Promise<void>): Prom
 
 async function endDaemon(pid: number): Promise<void> {
   await lab().gateway.call("signal", { pid, signal: "SIGTERM" });
-  await noneLeft();
-}
-
-/** Waits until nothing runs any more; what is killed in a system call is gone when that returns. */
-async function noneLeft(): Promise<void> {
-  await lab().until(
-    "the end of all programs",
-    () => lab().gateway.call("processes", null),
-    (processes) => processes.length === 0,
-  );
+  await noneLeft(lab());
 }

@@ -9,7 +9,7 @@ import { Offset } from "../../lib/dns/constants.ts";
 import { questionEnd } from "../../lib/dns/message.ts";
 import { mutate, Random } from "../fuzz/mutate.ts";
 import { cases, fixtures } from "../fuzz/seeds.ts";
-import { DOTP_BIN } from "../lab/dotp.ts";
+import { BUILT } from "../lab/dotp.ts";
 import { Address, FAKE4, FAKE6, real4 } from "../lab/lab.ts";
 import { defined } from "../support/defined.ts";
 import { viewOf } from "../support/hex.ts";
@@ -17,9 +17,6 @@ import { testUnless } from "../support/programs.ts";
 import { mustRun, start } from "../support/run.ts";
 import { eventually, within } from "../support/waiting.ts";
 import { address, answer, assertOneLine, shareLab } from "./setup.ts";
-
-/** A build has its permissions in it. */
-const BUILT = DOTP_BIN === undefined ? undefined : "a build has its permissions in it";
 
 const lab = shareLab(async (lab) => {
   await lab.startUpstream({ "* A": answer(address("a.example.com", real4(1))) });

@@ -8,7 +8,7 @@ import { addressToText } from "../../lib/address.ts";
 import { LOCK_PORTS, lockHost } from "../../lib/check/lock.ts";
 import { dotpCommand } from "../lab/dotp.ts";
 import { Address, FAKE4, FAKE6, isFake, real4 } from "../lab/lab.ts";
-import { address, answer, assertOneLine, shareLab, startServers } from "./setup.ts";
+import { address, answer, assertOneLine, noneLeft, shareLab, startServers } from "./setup.ts";
 
 const NAME = "www.example.com";
 const [PORT] = LOCK_PORTS;
@@ -53,11 +53,7 @@ Deno.test("main() ends with 1, when another in the background has the table", as
   assert(isFake(await fakeOf()));
   const [, daemon] = /process (\d+)/.exec(second.stderr) ?? [];
   await lab().gateway.call("signal", { pid: Number(daemon), signal: "SIGTERM" });
-  await lab().until(
-    "the daemon's end",
-    () => lab().gateway.call("processes", null),
-    (processes) => processes.length === 0,
-  );
+  await noneLeft(lab());
 });
 
 Deno.test("main() starts at once and takes over, when the first has been killed", async () => {

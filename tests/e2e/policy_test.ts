@@ -4,9 +4,10 @@
  */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { DOTP_BIN, type DotpOptions } from "../lab/dotp.ts";
+import { BUILT, type DotpOptions } from "../lab/dotp.ts";
 import { isFake, real4, real6, type Script } from "../lab/lab.ts";
-import { address, answer, assertOneLine, shareLab } from "./setup.ts";
+import { testUnless } from "../support/programs.ts";
+import { address, answer, assertOneLine, endAll, shareLab } from "./setup.ts";
 
 const NAMES = [
   ...["example.com", "www.example.com", "a.www.example.com", "example.net", "x.example.net"],
@@ -25,9 +26,6 @@ const lab = shareLab(async (lab) => {
   await lab.startWebServer();
   await lab.startUpstream(SCRIPT);
 });
-
-/** The permissions of a build are its own, and let it read below /etc/dotp only. */
-const ignore = DOTP_BIN !== undefined;
 
 /** A directory with files, and what starts a dotp that may read them. */
 async function withFiles(
@@ -66,11 +64,10 @@ async function named(): Promise<string[]> {
 
 const READ_AGAIN = /the names were read again/;
 
-Deno.test({
-  name:
-    "dotp gives fakes to the names that files and command line say, the most specific rule first",
-  ignore,
-  fn: async () => {
+testUnless(
+  BUILT,
+  "dotp gives fakes to the names that files and command line say, the most specific rule first",
+  async () => {
     const files = {
       list: "# names\n!www.example.com\nbücher.example # books\n_dmarc.example.info\n",
       hosts: "0.0.0.0 example.net\nserver=/example.com/192.0.2.1\n",
@@ -89,12 +86,12 @@ Deno.test({
       NAMES.filter((name) => !["example.com", "a.www.example.com"].includes(name)),
     );
   },
-});
+);
 
-Deno.test({
-  name: "dotp reads the files again on SIGHUP: answers change, mappings stay",
-  ignore,
-  fn: async () => {
+testUnless(
+  BUILT,
+  "dotp reads the files again on SIGHUP: answers change, mappings stay",
+  async () => {
     await withFiles({ list: "example.com\n" }, async (options, write) => {
       await using dotp = await lab().startDotp(options);
       const [fake4 = "", fake6 = ""] = [
@@ -112,12 +109,12 @@ Deno.test({
       }
     });
   },
-});
+);
 
-Deno.test({
-  name: "dotp keeps the names that it has and says why, when a file is broken on SIGHUP",
-  ignore,
-  fn: async () => {
+testUnless(
+  BUILT,
+  "dotp keeps the names that it has and says why, when a file is broken on SIGHUP",
+  async () => {
     await withFiles({ list: "example.com\n", more: "example.net\n" }, async (options, write) => {
       const more = [...options.more ?? [], "--domain-file-strict"];
       await using dotp = await lab().startDotp({ ...options, more });
@@ -136,53 +133,45 @@ Deno.test({
       assertEquals(await named(), ["example.net", "x.example.net", "example.org"]);
     });
   },
+);
+
+testUnless(BUILT, "dotp answers while it reads many names again", async () => {
+  const many = Array.from({ length: 200_000 }, (_, i) => `host${i}.example`).join("\n");
+  await withFiles({ list: `example.com\n${many}\n` }, async (options, write) => {
+    await using dotp = await lab().startDotp(options);
+    write("list", `example.net\n${many}\n`);
+    let isRead = false;
+    const read = dotp.process.line(READ_AGAIN).then(() => isRead = true);
+    await dotp.process.signal("SIGHUP");
+    // By the old rules or by the new ones, never by a part of them.
+    do {
+      const [one = "", other = ""] = [
+        ...await lab().resolve("example.com", "A"),
+        ...await lab().resolve("example.net", "A"),
+      ];
+      assert(isFake(one) || isFake(other), `${one} ${other}`);
+    } while (!isRead);
+    await read;
+    assertEquals(await named(), ["example.net", "x.example.net"]);
+  });
 });
 
-Deno.test({
-  name: "dotp answers while it reads many names again",
-  ignore,
-  fn: async () => {
-    const many = Array.from({ length: 200_000 }, (_, i) => `host${i}.example`).join("\n");
-    await withFiles({ list: `example.com\n${many}\n` }, async (options, write) => {
-      await using dotp = await lab().startDotp(options);
-      write("list", `example.net\n${many}\n`);
-      let isRead = false;
-      const read = dotp.process.line(READ_AGAIN).then(() => isRead = true);
-      await dotp.process.signal("SIGHUP");
-      // By the old rules or by the new ones, never by a part of them.
-      do {
-        const [one = "", other = ""] = [
-          ...await lab().resolve("example.com", "A"),
-          ...await lab().resolve("example.net", "A"),
-        ];
-        assert(isFake(one) || isFake(other), `${one} ${other}`);
-      } while (!isRead);
-      await read;
-      assertEquals(await named(), ["example.net", "x.example.net"]);
-    });
-  },
+testUnless(BUILT, "dotp skips bad lines with a word each, when it may", async () => {
+  const bad = Array.from({ length: 12 }, (_, i) => `bad..${i}\n`).join("");
+  await withFiles({ list: `example.com\n${bad}example.net\n` }, async (options) => {
+    await using dotp = await lab().startDotp(options);
+    assertEquals((await named()).length, 5);
+    const warnings = dotp.log.filter((line) => line.includes("--domain-file"));
+    assertEquals(warnings.length, 11, warnings.join("\n"));
+    assertMatch(warnings[0] ?? "", /warning.*line 2 is skipped: .*bad\.\.0.*empty label/);
+    assertMatch(warnings[10] ?? "", /2 more lines are skipped/);
+  });
 });
 
-Deno.test({
-  name: "dotp skips bad lines with a word each, when it may",
-  ignore,
-  fn: async () => {
-    const bad = Array.from({ length: 12 }, (_, i) => `bad..${i}\n`).join("");
-    await withFiles({ list: `example.com\n${bad}example.net\n` }, async (options) => {
-      await using dotp = await lab().startDotp(options);
-      assertEquals((await named()).length, 5);
-      const warnings = dotp.log.filter((line) => line.includes("--domain-file"));
-      assertEquals(warnings.length, 11, warnings.join("\n"));
-      assertMatch(warnings[0] ?? "", /warning.*line 2 is skipped: .*bad\.\.0.*empty label/);
-      assertMatch(warnings[10] ?? "", /2 more lines are skipped/);
-    });
-  },
-});
-
-Deno.test({
-  name: "dotp ends with 1 and one line, when a domain file cannot be had as it must be",
-  ignore,
-  fn: async () => {
+testUnless(
+  BUILT,
+  "dotp ends with 1 and one line, when a domain file cannot be had as it must be",
+  async () => {
     await withFiles({ list: "example.com\nno name\n" }, async (options) => {
       const [, path = ""] = options.more ?? [];
       const directory = path.replace(/\/list$/, "");
@@ -205,7 +194,7 @@ Deno.test({
       }
     });
   },
-});
+);
 
 Deno.test("dotp goes on after SIGHUP, when there is no domain file", async () => {
   await using dotp = await lab().startDotp({ domains: ["example.com"] });
@@ -214,35 +203,24 @@ Deno.test("dotp goes on after SIGHUP, when there is no domain file", async () =>
   assertEquals(await named(), ["example.com", "www.example.com", "a.www.example.com"]);
 });
 
-Deno.test({
-  name: "dotp reads its domain files in the background, too",
-  ignore,
-  fn: async () => {
-    await withFiles({ list: "example.com\n" }, async (options) => {
-      const permissions = options.permissions ?? [];
-      const more = [...options.more ?? [], "--daemonize"];
-      const { code, stdout, stderr } = await lab().runDotp({ ...options, more, permissions });
-      assertEquals([code, stdout], [0, ""], stderr);
-      try {
-        assert(isFake((await lab().resolve("example.com", "A"))[0] ?? ""));
-      } finally {
-        const processes = await lab().gateway.call("processes", null);
-        const dotp = processes.find(({ command }) => command.includes("--daemon-child"));
-        await lab().gateway.call("signal", { pid: dotp!.pid, signal: "SIGTERM" });
-        await lab().until(
-          "the daemon's end",
-          () => lab().gateway.call("processes", null),
-          (processes) => processes.length === 0,
-        );
-      }
-    });
-  },
+testUnless(BUILT, "dotp reads its domain files in the background, too", async () => {
+  await withFiles({ list: "example.com\n" }, async (options) => {
+    const permissions = options.permissions ?? [];
+    const more = [...options.more ?? [], "--daemonize"];
+    const { code, stdout, stderr } = await lab().runDotp({ ...options, more, permissions });
+    assertEquals([code, stdout], [0, ""], stderr);
+    try {
+      assert(isFake((await lab().resolve("example.com", "A"))[0] ?? ""));
+    } finally {
+      await endAll(lab());
+    }
+  });
 });
 
-Deno.test({
-  name: "check() counts the rules of a domain file and names what is wrong in one",
-  ignore,
-  fn: async () => {
+testUnless(
+  BUILT,
+  "check() counts the rules of a domain file and names what is wrong in one",
+  async () => {
     await withFiles({ list: "example.com\n", bad: "a..b\n", none: "" }, async (options) => {
       const { code, stdout } = await lab().runDotp({
         ...options,
@@ -255,4 +233,4 @@ Deno.test({
       assertMatch(lines[2] ?? "", /^ok +.*none can be read, rules about names: 0$/);
     });
   },
-});
+);

@@ -113,3 +113,20 @@ const made: string[] = [];
 Deno.test.afterAll(async () => {
   for (const directory of made.splice(0)) await Deno.remove(directory, { recursive: true });
 });
+
+/** Ends what runs in the gateway. */
+export async function endAll(lab: Lab): Promise<void> {
+  for (const { pid } of await lab.gateway.call("processes", null)) {
+    await lab.gateway.call("signal", { pid, signal: "SIGTERM" }).catch(() => {});
+  }
+  await noneLeft(lab);
+}
+
+/** Waits until nothing runs in the gateway; what is killed in a system call goes when that returns. */
+export async function noneLeft(lab: Lab): Promise<void> {
+  await lab.until(
+    "the end of all programs",
+    () => lab.gateway.call("processes", null),
+    (processes) => processes.length === 0,
+  );
+}

@@ -10,7 +10,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { address, answer } from "../e2e/setup.ts";
 import { Address, FAKE4, FAKE6, many4, real4, real6, type Script } from "../lab/lab.ts";
-import { nameUnless } from "../support/programs.ts";
+import { testUnless } from "../support/programs.ts";
 import { eventually } from "../support/waiting.ts";
 import { Booted, reasonNotToBoot } from "./booted.ts";
 import { Machine } from "./machine.ts";
@@ -81,7 +81,7 @@ Deno.test.afterAll(async () => {
 });
 
 function step(name: string, run: () => Promise<void>): void {
-  Deno.test({ name: nameUnless(reason, name), ignore: reason !== undefined, fn: run });
+  testUnless(reason, name, run);
 }
 
 /** Does something while the client floods fakes; asserts that nothing to a fake leaves the gateway. */

@@ -13,6 +13,9 @@ import type { Env } from "./protocol.ts";
 /** The build that is tested in place of main.ts, an absolute path. */
 export const DOTP_BIN = Deno.env.get("DOTP_BIN");
 
+/** Why what is about Deno's permissions is not tested, for the name of a test. */
+export const BUILT = DOTP_BIN === undefined ? undefined : "a build has its permissions in it";
+
 /** The engine that is tested: the one that dotp chooses by itself with the permissions that it needs. */
 export const ENGINE = Deno.env.get("DOTP_ENGINE") === "direct" ? "direct" : "portable";
 
