@@ -123,6 +123,11 @@ class Gateway {
     }
   }
 
+  /** conntrack fails from now on; but for when a new run asks what the one before it has left. */
+  deafen(): void {
+    if (this.#isAdopted) this.run.nft.connectionsProblem = "conntrack hung and was ended";
+  }
+
   /** Somebody looks which fakes have connections. */
   list(): void {
     const { settled } = this.run.barrier;
@@ -186,12 +191,13 @@ class Gateway {
     this.run = this.#start(this.run.nowMs);
     const { run } = this;
     this.#isAdopted = false;
-    void run.committer.adopt(run.nowMs).then(() => this.#isAdopted ||= run === this.run);
+    void run.committer.adopt().then(() => this.#isAdopted ||= run === this.run);
   }
 
   /** Everything becomes well, and somebody looks. */
   async comeToRest(): Promise<void> {
     this.run.nft.state = "up";
+    this.run.nft.connectionsProblem = undefined;
     this.kernel.refused.clear();
     this.run.nft.release();
     for (let i = 0; i < 3; i++) {
@@ -229,16 +235,15 @@ class Gateway {
     return run;
   }
 
-  /** A new run knows what the kernel knows: not what is quarantined, nor what a foreign hand took out. */
+  /**
+   * A new run knows what the kernel knows: neither what a foreign hand took out, nor what is quarantined
+   * without a connection.
+   */
   #forgetWhatIsGone(): void {
     const leads = (fake: string, real: string) =>
       this.kernel.elements(familyOf(fake) === 4 ? "nat_map" : "nat_map6").get(fake) === real;
     for (const [fake, { real }] of this.#handed) {
       if (!leads(fake, real)) this.#handed.delete(fake);
-    }
-    for (const pair of this.kernel.connections) {
-      const [fake = "", real = ""] = pair.split(" ");
-      if (!leads(fake, real)) this.kernel.connections.delete(pair);
     }
   }
 
@@ -314,6 +319,8 @@ const STEPS = {
   traffic: 2,
   connect: 4,
   disconnect: 1,
+  deafen: 1,
+  undeafen: 2,
   list: 2,
   missed: 1,
   renew: 1,
@@ -363,6 +370,9 @@ async function take(gateway: Gateway, [what, n, m]: Step): Promise<void> {
     case "dies":
     case "up":
       nft.state = what;
+      return;
+    case "undeafen":
+      nft.connectionsProblem = undefined;
       return;
     case "retry":
       return gateway.run.retry();

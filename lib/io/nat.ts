@@ -49,6 +49,7 @@ export async function makeNat(config: Config, engine: Engine, report: Report): P
     ...(pace === undefined ? {} : { pace }),
     breathe,
     pause,
+    now: nowMs,
     report: reportKernel,
   });
   engine.watch(() => committer.distrust());
@@ -66,7 +67,7 @@ export async function makeNat(config: Config, engine: Engine, report: Report): P
     committer,
     maintenance,
     adopt: async () => {
-      const adopted = await committer.adopt(nowMs());
+      const adopted = await committer.adopt();
       if (adopted > 0) log.info("took over {adopted} mappings from the kernel", { adopted });
     },
     stop: giveUp,

@@ -17,6 +17,7 @@ import type { Change } from "../nat/changes.ts";
 import type { Mappings } from "../nat/mappings.ts";
 import { settled, type Steps, take } from "../util/steps.ts";
 import { Barrier } from "./barrier.ts";
+import { Connections } from "./connections.ts";
 import type { Kernel, KernelEvent } from "./kernel.ts";
 import { type ChangeSource, Reconciler } from "./reconciler.ts";
 import { BATCH_CHANGES_MAX, KernelProblem, KernelWriter } from "./writer.ts";
@@ -34,6 +35,7 @@ export interface CommitterOptions {
   readonly breathe?: () => Promise<void>;
   /** Resolves when a failed attempt may be repeated; false to give up, at the end of the program. */
   readonly pause: () => Promise<boolean>;
+  readonly now: () => number;
   readonly report: (event: KernelEvent) => void;
 }
 
@@ -41,6 +43,8 @@ export interface CommitterOptions {
 export class Committer {
   /** Where replies wait for their mappings. */
   readonly barrier: Barrier;
+  /** What conntrack knows of fakes. */
+  readonly connections: Connections;
   readonly #options: CommitterOptions;
   readonly #writer: KernelWriter;
   readonly #reconciler: Reconciler;
@@ -53,7 +57,7 @@ export class Committer {
   #isDistrusted = false;
 
   constructor(options: CommitterOptions) {
-    const { kernel, log, mappings, report, breathe } = options;
+    const { kernel, log, mappings, now, report, breathe } = options;
     this.#options = options;
     this.barrier = new Barrier({
       isActive: (lease) => mappings.holds(lease),
@@ -61,8 +65,10 @@ export class Committer {
       ...(breathe === undefined ? {} : { breathe }),
     });
     const drop = ({ revision }: Change) => mappings.drop(revision);
-    this.#writer = new KernelWriter({ kernel, drop, report });
-    this.#reconciler = new Reconciler({ kernel, log, mappings });
+    const connections = new Connections({ kernel, mappings, report });
+    this.connections = connections;
+    this.#writer = new KernelWriter({ kernel, connections, drop, report });
+    this.#reconciler = new Reconciler({ kernel, connections, log, mappings, now });
   }
 
   /** Whether the kernel holds what the tables say up to the settled revision, as far as is known. */
@@ -105,9 +111,9 @@ export class Committer {
    *
    * @returns how many pairs were taken over
    */
-  async adopt(nowMs: number): Promise<number> {
+  async adopt(): Promise<number> {
     this.#doubt();
-    this.#reconciler.adopt(nowMs);
+    this.#reconciler.adopt();
     this.start();
     await this.#repaired();
     return this.#options.mappings.size;
@@ -168,7 +174,6 @@ export class Committer {
   *#repair(): Steps<void> {
     const isNews = this.#isInStep || this.#isDistrusted;
     this.#isVerifyDue = this.#isDistrusted = false;
-    const { isAdopting } = this.#reconciler;
     const { changes, pending, revision, foreign } = yield* this.#reconciler.compare();
     // Now that the kernel has answered it is worth waiting.
     if (!this.#isInStep) this.barrier.hold();
@@ -177,13 +182,16 @@ export class Committer {
       this.#options.report({ kind: "foreign", elements: foreign });
       this.#doubt();
     }
+    const wasInStep = this.#isInStep;
     const written = yield* this.#writer.write(changes, false);
     this.#isInStep = written === "done" && !this.#isDistrusted;
     if (!this.#isInStep) return;
     this.#reconciler.noteWritten();
-    yield* this.barrier.open(revision);
-    // The table may have been absent until now. Nobody needs to wait for this.
-    if (isAdopting || foreign > 0) yield* this.#writer.unpin();
+    // While the kernel was another, connections may have come to be that lead elsewhere.
+    if (foreign > 0) this.connections.expectStray();
+    const isTidyDue = !wasInStep && this.connections.isTidyDue;
+    if (isTidyDue) yield* this.connections.tidy(this.#options.now());
+    if (this.#isInStep) yield* this.barrier.open(revision);
   }
 
   #doubt(): void {
@@ -193,7 +201,7 @@ export class Committer {
 
   /** Keeps of changes that are about to be written what would be lost if that fails. */
   #note(changes: readonly Change[]): void {
-    this.#writer.noteReuse(changes);
+    this.connections.noteReuse(changes);
     this.#reconciler.noteUnwritten(changes);
   }
 
@@ -206,6 +214,7 @@ export class Committer {
     const failure = error instanceof KernelProblem ? error.failure : undefined;
     const reason = failure?.kind === "refused" ? failure.reason : undefined;
     const detail = error instanceof Error ? error.message : String(error);
+    if (reason === "missing") this.connections.expectStray();
     report({ kind: "failed", reason, detail });
     yield* this.barrier.shut();
   }

@@ -45,9 +45,13 @@ const Pace = {
   TRAFFIC: { times: 5, mostMs: 30_000 },
   /** Reading the sets whole. */
   VERIFY: { times: 100, mostMs: 30_000 },
-  /** Listing connections. */
-  CONNECTIONS: { times: 100, mostMs: 30_000 },
+  /** Looking for stray connections, and deleting those that were found. */
+  STRAY: { times: 50, mostMs: 30_000 },
+  STRAY_FOUND: { times: 3, mostMs: 10_000 },
 } as const;
+
+/** The longest pause between two listings of connections, if they are worthwhile. */
+const CLEANING_PAUSE_MAX_MS = 30_000;
 
 /** Connections are listed while fewer fakes than this share of a pool have never been used. */
 export const UNUSED_SHARE = 1 / 8;
@@ -74,6 +78,7 @@ export class Maintenance {
   #nextRoundMs = -Infinity;
   #nextVerifyMs = -Infinity;
   #nextConnectionsMs = -Infinity;
+  #nextTidyMs = -Infinity;
   #round = 0;
   /** Sets that could not be read last time, as the rules in use may have none. */
   readonly #unreadable = new Set<NoteSet>();
@@ -136,6 +141,7 @@ export class Maintenance {
     if (!committer.isInStep) return;
     if (mappings.trafficDueMs <= now()) yield* this.#noteTraffic();
     if (++this.#round % ROUNDS_TO_MISSES === 0) yield* this.#handleMisses();
+    if (this.#nextTidyMs <= now() && committer.connections.isTidyDue) yield* this.#tidy();
     if (this.#nextConnectionsMs <= now()) yield* this.#noteConnections();
     if (mappings.size <= VERIFY_MAPPINGS_MAX && this.#nextVerifyMs <= now()) this.#verify();
   }
@@ -149,8 +155,9 @@ export class Maintenance {
 
   /**
    * Reactivates mappings that a stale answer still leads to, and renews those that the kernel should
-   * have known: that fails where it has lost them. Whoever sends packets can make notes of any fake, so
-   * no more than a few at a time are looked at, and nothing is read for them.
+   * have known: that fails where it has lost them. Where it has not, the packet may belong to a
+   * connection that was never translated. Whoever sends packets can make notes of any fake, so no more
+   * than a few at a time are looked at, and no set is read for them.
    */
   *#handleMisses(): Steps<void> {
     const { committer, now } = this.#options;
@@ -159,18 +166,29 @@ export class Maintenance {
       let renewed = 0;
       let n = 0;
       for (const fake of notes) {
-        const notedAtMs = now() - notes.ageS(n++) * 1_000;
-        const isBusy = reactivated === REACTIVATED_PER_LOOK;
-        if (!isBusy && table.reactivate(fake, now()) === "reactivated") reactivated++;
-        else if (renewed < RENEWED_PER_LOOK && table.recheck(fake, notedAtMs, now())) renewed++;
+        const missedAtMs = now() - notes.ageS(n++) * 1_000;
+        if (reactivated === REACTIVATED_PER_LOOK) break;
+        const what = table.reactivate(fake, now());
+        if (what === "reactivated") reactivated++;
+        if (what !== "active") continue;
+        committer.connections.expectStray();
+        if (renewed < RENEWED_PER_LOOK && table.recheck(fake, missedAtMs, now())) renewed++;
       }
     }
     committer.start();
   }
 
+  *#tidy(): Steps<void> {
+    const { committer: { connections }, now } = this.#options;
+    const startMs = now();
+    yield* connections.tidy(startMs);
+    const pace = connections.isTidyDue ? Pace.STRAY_FOUND : Pace.STRAY;
+    this.#nextTidyMs = pauseUntil(pace, startMs, now());
+  }
+
   /** Finds the quarantined fakes without connections, where it will matter soon. */
   *#noteConnections(): Steps<void> {
-    const { committer: { barrier }, kernel, mappings, now, report } = this.#options;
+    const { committer: { barrier }, kernel, mappings, now, report, ttlMs } = this.#options;
     for (const family of FAMILIES) {
       const table = mappings.of(family);
       if (!isWorthCleaning(table)) continue;
@@ -180,8 +198,8 @@ export class Maintenance {
       const result = yield* settled(kernel.readConnections(family));
       if (result.kind === "done") table.noteConnections(result.value, revision);
       else report({ kind: "connections", detail: result.detail });
-      const nextMs = pauseUntil(Pace.CONNECTIONS, startMs, now());
-      this.#nextConnectionsMs = Math.max(this.#nextConnectionsMs, nextMs);
+      const pauseMs = cleaningPauseMs(now() - startMs, ttlMs);
+      this.#nextConnectionsMs = Math.max(this.#nextConnectionsMs, now() + pauseMs);
     }
   }
 
@@ -217,6 +235,14 @@ export class Maintenance {
 /** When something may be done again that was begun and has ended just now. */
 function pauseUntil(pace: typeof Pace[keyof typeof Pace], startMs: number, endMs: number): number {
   return endMs + Math.min(pace.mostMs, (endMs - startMs) * pace.times);
+}
+
+/**
+ * The pause after a listing of connections that took so long: a hundred times that, and less where a
+ * quarantine, which is as long as a lifetime, would be over by then; but never less than ten times.
+ */
+function cleaningPauseMs(tookMs: number, ttlMs: number): number {
+  return Math.max(10 * tookMs, Math.min(100 * tookMs, CLEANING_PAUSE_MAX_MS, ttlMs / 2));
 }
 
 /** Whether a fake in quarantine may be needed soon, as few others are left. */

@@ -1,7 +1,7 @@
 /**
  * Compares the kernel with the tables: what it holds is read whole, and what would make it what the
  * tables say comes out as changes. Adoption is the same with one step before it: at the start the
- * tables take over what an earlier run has left.
+ * tables take over what an earlier run has left, and what conntrack knows of it.
  *
  * Nothing is written here. What the tables have changed and the kernel has not got is taken from the
  * log, since the difference says it too; renewals alone leave no trace in it and are kept until they
@@ -15,6 +15,7 @@ import type { Mappings } from "../nat/mappings.ts";
 import { keyOf } from "../nat/net.ts";
 import type { Table } from "../nat/table.ts";
 import { settled, type Steps } from "../util/steps.ts";
+import type { Connections } from "./connections.ts";
 import type { Kernel, KernelState, ReadResult } from "./kernel.ts";
 import { KernelProblem } from "./writer.ts";
 
@@ -31,8 +32,10 @@ export interface ChangeSource {
 /** What a `Reconciler` is made of. */
 export interface ReconcilerOptions {
   readonly kernel: Kernel;
+  readonly connections: Connections;
   readonly log: ChangeSource;
   readonly mappings: Mappings;
+  readonly now: () => number;
 }
 
 /** What is to be done to the kernel. */
@@ -51,21 +54,16 @@ export class Reconciler {
   readonly #options: ReconcilerOptions;
   /** Renewals that may not have been made, by fake. */
   readonly #renewals = new Map<string, Change>();
-  /** When what the kernel holds is to be taken over; undefined once that is done. */
-  #adoptMs: number | undefined;
+  /** Whether what the kernel holds is still to be taken over. */
+  #isAdopting = false;
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
   }
 
-  /** Whether the next comparison takes over what the kernel holds. */
-  get isAdopting(): boolean {
-    return this.#adoptMs !== undefined;
-  }
-
   /** Lets the next comparison take over what the kernel holds. */
-  adopt(nowMs: number): void {
-    this.#adoptMs = nowMs;
+  adopt(): void {
+    this.#isAdopting = true;
   }
 
   /** Keeps in mind what a comparison does not find out. */
@@ -86,14 +84,21 @@ export class Reconciler {
    * @throws {KernelProblem}
    */
   *compare(): Steps<Repair> {
-    const { kernel, log, mappings } = this.#options;
+    const { kernel, connections, log, mappings, now } = this.#options;
+    // Before the sets: a connection that begins meanwhile is one of a mapping that is read below, and
+    // the sets should be fresh when the tables take them over.
+    const lists = this.#isAdopting ? yield* connections.list() : undefined;
     const states = {
       4: valueOf(yield* settled(kernel.read(4))),
       6: valueOf(yield* settled(kernel.read(6))),
     };
     // From here on nothing waits, so tables, log and what was read belong together.
     for (const family of FAMILIES) this.#prepare(mappings.of(family), states[family]);
-    this.#adoptMs = undefined;
+    if (this.#isAdopting) {
+      const isClear = lists !== undefined && connections.takeOver(lists, now()).length === 0;
+      if (!isClear) connections.expectStray();
+    }
+    this.#isAdopting = false;
     const { revision } = log;
     const pending = log.takeAll();
     const differences = FAMILIES.flatMap((family) =>
@@ -112,8 +117,8 @@ export class Reconciler {
 
   #prepare(table: Table, { pairs, timeoutS }: KernelState): void {
     table.expectTimeout(timeoutS * 1_000);
-    const nowMs = this.#adoptMs;
-    if (nowMs === undefined) return;
+    if (!this.#isAdopting) return;
+    const nowMs = this.#options.now();
     // What was asked for meanwhile may have got a fake that stands for another's real in the
     // kernel. Its replies wait, and will hear that it is gone.
     table.startOver();

@@ -109,6 +109,11 @@ export class Quarantine {
     return slot;
   }
 
+  /** Any slot that is in quarantine or behind it, or `NONE`. */
+  get any(): number {
+    return this.#serving.oldest !== NONE ? this.#serving.oldest : this.next;
+  }
+
   /** The slot to be reused next, or `NONE`. */
   get next(): number {
     return this.#clean.oldest !== NONE ? this.#clean.oldest : this.#unclean.oldest;

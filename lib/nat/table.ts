@@ -430,7 +430,7 @@ export class Table {
   }
 
   /**
-   * Forgets all active mappings without a word in the log, so that what the kernel has can be adopted;
+   * Forgets all mappings without a word in the log, so that what the kernel has can be adopted;
    * none of them may have been handed out.
    *
    * @param promiseEndsMs until when an earlier run has promised that what is adopted now is active
@@ -443,12 +443,24 @@ export class Table {
       this.#unbind(slot);
       this.#freeSlots.push(slot);
     }
+    for (let slot = this.#quarantine.any; slot !== NONE; slot = this.#quarantine.any) {
+      if (!this.#quarantine.isReusable(slot)) this.#shares.free(slot);
+      this.#quarantine.take(slot);
+      this.#unbind(slot);
+      this.#slots.isPromised[slot] = 0;
+      this.#freeSlots.push(slot);
+    }
+  }
+
+  /** Whether a fake is a real's, be its mapping active or not. */
+  binds({ fake, real }: Pair): boolean {
+    const slot = this.#findFake(fake);
+    return slot !== NONE && this.#findReal(real) === slot;
   }
 
   /** Whether a fake stands for a real now. */
   leads({ fake, real }: Pair): boolean {
-    const slot = this.#findFake(fake);
-    return slot !== NONE && this.#isActive(slot) && this.#findReal(real) === slot;
+    return this.binds({ fake, real }) && this.#isActive(this.#findFake(fake));
   }
 
   /**

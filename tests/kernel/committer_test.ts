@@ -369,7 +369,7 @@ Deno.test("Committer.distrust() has the sets read again, when somebody meddles w
 
 for (
   const [what, ask] of [
-    ["adopt", (committer) => committer.adopt(0)],
+    ["adopt", (committer) => committer.adopt()],
     ["verify", (committer) => committer.verify()],
   ] as [string, (committer: Committer) => Promise<unknown>][]
 ) {
@@ -608,7 +608,7 @@ Deno.test("Committer.adopt() takes over what is ours and removes the rest, when 
   for (const real of ["192.0.2.1", "192.0.2.3", "192.0.2.99"]) set?.set(real, "");
   map6?.set("2001:2::1", "2001:db8::1");
   set6?.set("2001:db8::1", "").set("2001:db8::2", "");
-  assertEquals(await world.committer.adopt(0), 3);
+  assertEquals(await world.committer.adopt(), 3);
   assertEquals(world.expected(4), [
     "192.0.2.1",
     "192.0.2.2",
@@ -624,7 +624,7 @@ Deno.test("Committer.adopt() repairs in chunks, when much of what is there is no
   const world = make();
   const count = 2 * BATCH_CHANGES_MAX + 1;
   for (const real of reals(count)) world.nft.kernel.elements("nat_addr").set(real, "");
-  assertEquals(await world.committer.adopt(0), 0);
+  assertEquals(await world.committer.adopt(), 0);
   assertEquals(world.nft.kernel.list(4), []);
   assertEquals(world.nft.scripts.length, 3);
 });
@@ -632,7 +632,7 @@ Deno.test("Committer.adopt() repairs in chunks, when much of what is there is no
 Deno.test("Committer.adopt() asks nft to change nothing, when the kernel is in step", async () => {
   const world = make();
   world.nft.kernel.put("198.18.0.1", "192.0.2.1");
-  assertEquals(await world.committer.adopt(0), 1);
+  assertEquals(await world.committer.adopt(), 1);
   assertEquals(world.nft.scripts, []);
 });
 
@@ -642,7 +642,7 @@ Deno.test("Committer.adopt() tries until nft is well and fails replies, when nft
     world.nft.kernel.elements("nat_map").set("198.18.0.1", "192.0.2.1");
     world.nft.kernel.elements("nat_addr").set("192.0.2.1", "").set("192.0.2.9", "");
     world.nft.state = state;
-    const adopted = world.committer.adopt(0);
+    const adopted = world.committer.adopt();
     const early = world.ask("192.0.2.2");
     await world.settle();
     assertEquals([early?.answer, world.ask("192.0.2.2")?.answer], [false, false], state);
@@ -659,7 +659,7 @@ Deno.test("Committer.adopt() lets replies wait, when the kernel is still being r
   const world = make();
   world.nft.kernel.put("198.18.0.1", "192.0.2.1");
   world.nft.hold();
-  const adopted = world.committer.adopt(0);
+  const adopted = world.committer.adopt();
   const fresh = defined(world.ask("192.0.2.2"));
   await world.settle();
   assertEquals([fresh.answer, world.barrier.isCommitted(0)], [undefined, false]);
@@ -675,13 +675,52 @@ Deno.test("Committer.adopt() leaves a fake to its real, when another real is ask
   const world = make({ ipv4: "198.18.0.0/30" });
   const fake = defined(make({ ipv4: "198.18.0.0/30" }).ask("192.0.2.7")).fake;
   world.nft.kernel.put(fake, "192.0.2.1");
-  const adopted = world.committer.adopt(0);
+  const adopted = world.committer.adopt();
   // Whoever has the fake from before the restart goes on using it.
   const early = world.ask("192.0.2.7");
   await adopted;
   assert(world.nft.kernel.holds(4, fake, "192.0.2.1"));
   assert(early?.fake !== fake || early.answer !== true);
   assertInStep(world);
+});
+
+Deno.test("Committer.adopt() gives no fake away that conntrack knows, when its mapping had expired", async () => {
+  const world = make({ ipv4: "198.18.0.0/29" });
+  const free = Array.from({ length: 6 }, (_, n) => `198.18.0.${n + 1}`);
+  const known = free.slice(0, 4).map((fake, n) => `${fake} 203.0.113.${n + 1}`);
+  for (const pair of known) world.nft.kernel.connections.add(pair);
+  const early = world.ask("192.0.2.1");
+  await world.committer.adopt();
+  const asked = world.askAll(["203.0.113.2", "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"]);
+  await world.committer.idle();
+  // The real whose fake it was gets it back; others get the two that nobody knows.
+  assertEquals(asked.map(({ fake }) => fake).sort(), ["198.18.0.2", "198.18.0.5", "198.18.0.6"]);
+  assertEquals([asked[0]?.fake, early?.answer], ["198.18.0.2", false]);
+  assertEquals([...world.nft.kernel.connections], known);
+  // Once their quarantine is over they go to others, without what they were connected to.
+  world.pass(QUARANTINE_MS);
+  const late = defined(world.ask("192.0.2.9"));
+  await world.committer.idle();
+  assertEquals([late.answer, world.nft.kernel.connectedTo(late.fake)], [true, []]);
+});
+
+Deno.test("Committer deletes stray connections before anyone is answered, at its start and when the table was gone", async () => {
+  const world = make();
+  world.nft.kernel.connections.add("198.18.0.9 198.18.0.9");
+  await world.committer.adopt();
+  assertEquals(world.nft.kernel.connections.size, 0);
+  const one = defined(world.ask("192.0.2.1"));
+  await world.committer.idle();
+  world.nft.kernel.connect(one.fake);
+  // The table is replaced by an empty one; a packet passed in between, and another as it led elsewhere.
+  world.nft.kernel.elements("nat_map").clear();
+  world.nft.kernel.connections.add(`${one.fake} ${one.fake}`).add(`${one.fake} 203.0.113.9`);
+  let left: string[] | undefined;
+  void world.committer.verify();
+  world.barrier.hold();
+  world.barrier.wait([one.revision], () => left = world.nft.kernel.connectedTo(one.fake));
+  await world.committer.idle();
+  assertEquals(left, ["192.0.2.1"]);
 });
 
 Deno.test("Committer.adopt() renews what is old in the kernel, when elements have a lifetime", async () => {
@@ -693,7 +732,7 @@ Deno.test("Committer.adopt() renews what is old in the kernel, when elements hav
   for (const [n, addedMs] of [[2, 30_000], [1, 0], [3, 20_000]] as const) {
     kernel.put(`198.18.0.${n}`, `192.0.2.${n}`, addedMs);
   }
-  assertEquals(await world.committer.adopt(0), 3);
+  assertEquals(await world.committer.adopt(), 3);
   const table = world.nat.tables[4];
   // They were 30, 60 and 40 seconds old, and two fifths of the lifetime may pass.
   assertEquals(table.nextRenewalMs, -20_000);
@@ -709,7 +748,7 @@ Deno.test("Committer.adopt() renews what is old in the kernel, when elements hav
 Deno.test("Committer renews by delete and add in one transaction, when a table asks for it", async () => {
   const world = make({ ttlMs: 1e9 });
   world.nft.kernel.timeoutS = 100;
-  await world.committer.adopt(0);
+  await world.committer.adopt();
   const asked = defined(world.ask("192.0.2.1"));
   await world.committer.idle();
   assertEquals(world.nat.tables[4].nextRenewalMs, 40_000);
@@ -737,7 +776,7 @@ Deno.test("Committer renews by delete and add in one transaction, when a table a
 Deno.test("Committer renews after all, when nft was away as it was due", async () => {
   const world = make({ ttlMs: 1e9 });
   world.nft.kernel.timeoutS = 100;
-  await world.committer.adopt(0);
+  await world.committer.adopt();
   const asked = defined(world.ask("192.0.2.1"));
   await world.committer.idle();
   const table = world.nat.tables[4];
@@ -840,7 +879,7 @@ Deno.test("Committer deletes connections that were never translated, when it ado
     for (const fake of ["198.18.0.9", "2001:2::9"]) kernel.connections.add(`${fake} ${fake}`);
   };
   pin();
-  await committer.adopt(0);
+  await committer.adopt();
   assertEquals([...kernel.connections], []);
   const one = await answered(world, "192.0.2.1");
   kernel.connect(one.fake);
@@ -932,7 +971,7 @@ Deno.test("Committer refuses an adopted mapping alone, when the kernel no longer
   for (const n of [1, 2]) {
     world.nft.kernel.put(`198.18.0.${n}`, `192.0.2.${n}`);
   }
-  await world.committer.adopt(0);
+  await world.committer.adopt();
   world.nft.kernel.elements("nat_map").clear();
   world.nft.kernel.elements("nat_addr").clear();
   world.nft.kernel.refused.add("192.0.2.1");

@@ -53,7 +53,7 @@ class World extends Committing {
       // A verification is not waited for.
       await this.settle();
     }
-    this.#moveTo(endMs);
+    this.#moveTo(Math.max(this.nowMs, endMs));
   }
 
   get dueMs(): number {
@@ -297,18 +297,27 @@ Deno.test("Maintenance lists no connections, when the pool has fakes enough that
       world.nft.kernel.elements("nat_map").set(fake, real);
       world.nft.kernel.elements("nat_addr").set(real, "");
     }
+    await world.committer.verify();
+    await world.runTo(2 * ROUND_MS);
+    world.nft.connectionReads = 0;
     await world.runTo(2 * TTL_MS);
     assertEquals(world.nft.connectionReads > 0, isListed, `${used} used`);
   }
 });
 
-Deno.test("Maintenance lists connections for a hundredth of the time, when conntrack is slow", async () => {
-  const { world } = await usedPool();
-  world.nft.connectionReads = 0;
-  world.lagMs.connections = 100;
-  await world.runTo(world.nowMs + 61_000);
-  assert(world.nft.connectionReads <= 7, `${world.nft.connectionReads} times in a minute`);
-  assert(world.nft.connectionReads >= 5, `${world.nft.connectionReads} times in a minute`);
+Deno.test("Maintenance lists connections at a pace, which is that of conntrack and of lifetimes", async () => {
+  for (const [lagMs, pauseMs] of [[20, 2_000], [100, TTL_MS / 2], [1_000, 10_000]] as const) {
+    const { world } = await usedPool();
+    await world.runTo(world.nowMs + 2 * ROUND_MS);
+    world.lagMs.connections = lagMs;
+    await world.runTo(world.nowMs + TTL_MS);
+    world.nft.connectionReads = 0;
+    await world.runTo(world.nowMs + 60_000);
+    const times = 60_000 / (pauseMs + lagMs);
+    const reads = world.nft.connectionReads;
+    // Rounds are a second apart.
+    assert(reads <= times + 1 && reads >= times / 2 - 1, `${reads} times with ${lagMs} ms`);
+  }
 });
 
 Deno.test("Maintenance goes on, when connections cannot be listed", async () => {
@@ -365,4 +374,34 @@ Deno.test("Maintenance.handleTimeout() does one thing at a time, when the kernel
   world.nft.release();
   await first;
   assert(world.maintenance.nextDeadlineMs < Infinity);
+});
+
+for (const fake of ["198.18.0.5", "2001:2::5"]) {
+  Deno.test(`Maintenance deletes a connection that was never translated, when its packets to ${fake} go on`, async () => {
+    const world = new World({ ttlMs: 1e9 });
+    const real = fake.includes(":") ? "2001:db8::5" : "192.0.2.5";
+    adopt(world.nat.tables[fake.includes(":") ? 6 : 4], fake, real);
+    await world.committer.verify();
+    await world.runTo(3 * ROUND_MS);
+    world.nft.kernel.connections.add(`${fake} ${fake}`).add(`${fake} ${real}`);
+    const { connectionReads } = world.nft;
+    await world.runTo(6 * ROUND_MS);
+    assertEquals(world.nft.connectionReads, connectionReads, "nothing says that there is one");
+    world.nft.notes.missed.set(fake, 0);
+    await world.runTo(9 * ROUND_MS);
+    assertEquals([...world.nft.kernel.connections], [`${fake} ${real}`]);
+  });
+}
+
+Deno.test("Maintenance lists connections for a fiftieth of the time, when packets come that are none of them", async () => {
+  const world = new World({ ttlMs: 1e9 });
+  const [fake = ""] = world.fakesOf("192.0.2.1");
+  world.lagMs.connections = 100;
+  for (let s = 0; s < 100; s++) {
+    world.nft.notes.missed.set(fake, 0);
+    await world.runTo(s * ROUND_MS);
+  }
+  // Two IP versions each time.
+  assert(world.nft.connectionReads <= 2 * 11, `${world.nft.connectionReads}`);
+  assert(world.nft.connectionReads >= 2 * 8, `${world.nft.connectionReads}`);
 });

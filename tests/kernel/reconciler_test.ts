@@ -1,5 +1,6 @@
 /** What makes the kernel what the tables say. */
 import { assertEquals, assertThrows } from "@std/assert";
+import { Connections } from "../../lib/kernel/connections.ts";
 import { Reconciler, type Repair } from "../../lib/kernel/reconciler.ts";
 import { KernelProblem } from "../../lib/kernel/writer.ts";
 import type { Change } from "../../lib/nat/changes.ts";
@@ -12,7 +13,17 @@ import { makeNat, obtain, pairsOf } from "../support/nat.ts";
 class World {
   readonly nat = makeNat();
   readonly nft = new FakeNft();
-  readonly reconciler = new Reconciler({ kernel: this.nft, ...this.nat });
+  readonly connections = new Connections({
+    kernel: this.nft,
+    mappings: this.nat.mappings,
+    report: () => {},
+  });
+  readonly reconciler = new Reconciler({
+    kernel: this.nft,
+    connections: this.connections,
+    ...this.nat,
+    now: () => 5,
+  });
 
   constructor() {
     this.nft.isImmediate = true;
@@ -98,7 +109,7 @@ Deno.test("Reconciler.adopt() takes pairs over once, those that the kernel has h
   for (const [n, addedMs] of [[2, 30_000], [1, 0], [3, 20_000]] as const) {
     kernel.put(`198.18.0.${n}`, `192.0.2.${n}`, addedMs);
   }
-  world.reconciler.adopt(5);
+  world.reconciler.adopt();
   assertEquals(world.compare().changes, []);
   const table = world.nat.tables[4];
   assertEquals(pairsOf(table), [1, 3, 2].map((n) => `198.18.0.${n} 192.0.2.${n}`));
@@ -125,4 +136,32 @@ Deno.test("Reconciler.compare() throws and leaves the log alone, when the kernel
   world.nft.state = "away";
   assertThrows(() => world.compare(), KernelProblem);
   assertEquals(world.nat.log.size, 1);
+});
+
+Deno.test("Reconciler.adopt() takes over what conntrack knows of fakes that have expired", () => {
+  const world = new World();
+  world.nft.kernel.elements("nat_map").set("198.18.0.1", "192.0.2.1");
+  world.nft.kernel.elements("nat_addr").set("192.0.2.1", "");
+  world.nft.kernel.connections.add("198.18.0.1 192.0.2.1").add("198.18.0.2 192.0.2.2");
+  world.nft.kernel.connections.add("2001:2::3 2001:db8::3");
+  world.reconciler.adopt();
+  assertEquals(world.compare().changes, []);
+  const { 4: four, 6: six } = world.nat.tables;
+  assertEquals([four.size, four.quarantined, six.size, six.quarantined], [1, 1, 0, 1]);
+  assertEquals(world.connections.isTidyDue, false);
+  assertEquals([world.ask("192.0.2.2"), world.ask("2001:db8::3")], ["198.18.0.2", "2001:2::3"]);
+});
+
+Deno.test("Reconciler.adopt() leaves something to be tidied up, when connections fit no mapping or are unknown", () => {
+  for (const trouble of ["another real", "not translated", "cannot be listed"]) {
+    const world = new World();
+    world.nft.kernel.elements("nat_map").set("198.18.0.1", "192.0.2.1");
+    world.nft.kernel.elements("nat_addr").set("192.0.2.1", "");
+    if (trouble === "another real") world.nft.kernel.connections.add("198.18.0.1 192.0.2.9");
+    if (trouble === "not translated") world.nft.kernel.connections.add("198.18.0.5 198.18.0.5");
+    if (trouble === "cannot be listed") world.nft.connectionsProblem = "conntrack is not there";
+    world.reconciler.adopt();
+    assertEquals(world.compare().changes, [], trouble);
+    assertEquals([world.nat.mappings.size, world.connections.isTidyDue], [1, true], trouble);
+  }
 });

@@ -1,5 +1,6 @@
 /** How changes are written: in one transaction or in halves, and what happens to fakes that were used. */
 import { assertEquals, assertThrows } from "@std/assert";
+import { Connections } from "../../lib/kernel/connections.ts";
 import type { KernelEvent } from "../../lib/kernel/kernel.ts";
 import {
   BATCH_CHANGES_MAX,
@@ -10,7 +11,7 @@ import {
 import type { Change } from "../../lib/nat/changes.ts";
 import { take } from "../../lib/util/steps.ts";
 import { FakeNft } from "../support/fake_nft.ts";
-import { bytesOf } from "../support/nat.ts";
+import { bytesOf, makeNat } from "../support/nat.ts";
 
 /** A writer before a kernel that answers at once. */
 class World {
@@ -19,8 +20,14 @@ class World {
   readonly dropped: number[] = [];
   /** Whether mappings are as they were when their change was made. */
   isUnchanged = true;
+  readonly connections = new Connections({
+    kernel: this.nft,
+    mappings: makeNat().mappings,
+    report: (event) => this.events.push(event),
+  });
   readonly writer = new KernelWriter({
     kernel: this.nft,
+    connections: this.connections,
     drop: ({ revision }) => {
       this.dropped.push(revision);
       return this.isUnchanged;
@@ -33,7 +40,7 @@ class World {
   }
 
   write(changes: readonly Change[], isTrusting = true): Written {
-    this.writer.noteReuse(changes);
+    this.connections.noteReuse(changes);
     return take(this.writer.write(changes, isTrusting)) as Written;
   }
 

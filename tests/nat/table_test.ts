@@ -404,6 +404,20 @@ Deno.test("Table.renew() keeps the revision, when a reply waits for the mapping"
   assertEquals([table.holds(1), log.revision], [true, 2]);
 });
 
+Deno.test("Table.startOver() leaves nothing behind, when mappings are active, quarantined or reusable", () => {
+  const { table, log } = makeTable("192.0.2.0/30");
+  for (const timesMs of [[], [TTL_MS], [TTL_MS, TTL_MS + QUARANTINE_MS]]) {
+    const fakes = ["10.0.0.1", "10.0.0.2"].map((real) => obtain(table, real, 0));
+    for (const ms of timesMs) table.expire(ms);
+    table.startOver();
+    assertEquals([table.size, table.quarantined, table.isEmpty], [0, 0, true]);
+    // Each may have the other's fake, at once.
+    assert(adopt(table, fakes[0]!, "10.0.0.2") && adopt(table, fakes[1]!, "10.0.0.1"));
+    table.startOver();
+    log.takeAll();
+  }
+});
+
 Deno.test("Table.recheck() renews a mapping, when a packet missed it after the kernel had got it", () => {
   const { table, log } = makeTable();
   const fake = obtain(table, "10.0.0.1", 100);

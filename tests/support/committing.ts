@@ -59,6 +59,7 @@ export class Committing {
       pace: options.pace ?? (() => Promise.resolve()),
       breathe: options.breathe ?? (() => Promise.resolve()),
       pause: () => new Promise((resolve) => this.#pause = resolve),
+      now: () => this.nowMs,
       report: (event) => this.events.push(event),
     });
   }

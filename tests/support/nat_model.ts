@@ -175,7 +175,7 @@ export class NatModel {
 
   startOver(promiseEndsMs: number): void {
     this.#promiseEndsMs = promiseEndsMs;
-    this.#lists.active.length = this.#lists.promised.length = 0;
+    for (const list of Object.values(this.#lists)) list.length = 0;
   }
 
   drop(revision: number): boolean {
