@@ -21,6 +21,8 @@ const lab = shareLab(startServers);
 async function startDotp(pool: string, ...more: string[]): Promise<Dotp> {
   await lab().exec("gateway", "nft", "delete table inet dotp");
   await lab().loadRules();
+  // A fake that conntrack knows from an earlier test would be quarantined.
+  await lab().exec("gateway", "conntrack", "-F");
   const args = ["-H", Address.gateway4, "-4", pool, "-6", FAKE6, "-d", "hog.example"];
   const upstream = ["--upstream-host", Address.upstream4, "-d", "good.example"];
   return await lab().startDotp({ args: [...args, ...upstream, ...more] });

@@ -32,10 +32,11 @@ function nft(...commands: string[]): Promise<string> {
   return lab().exec("gateway", "nft", commands.join("; "));
 }
 
-/** A table that an earlier test has left nothing in. */
+/** A table and a conntrack that an earlier test has left nothing in. */
 async function emptyTable(): Promise<void> {
   await nft("delete table inet dotp");
   await lab().loadRules();
+  await lab().exec("gateway", "conntrack", "-F");
 }
 
 /** Waits until a fake leads where it did, as a client sees it. */
