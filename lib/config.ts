@@ -19,7 +19,7 @@ import {
 import type { DomainRule } from "./policy/domain_set.ts";
 import type { PrivateReals } from "./policy/policy.ts";
 
-/** Levels that `--log-level` takes, most talkative first. */
+/** Levels that `--log-level` takes, most verbose first. */
 export const LOG_LEVELS = ["debug", "info", "warning", "error"] as const;
 /** A level of `LOG_LEVELS`. */
 export type LogLevel = typeof LOG_LEVELS[number];

@@ -25,6 +25,6 @@ export function judgeDomainFile(
   const more = badCount > 1 ? ` (and ${badCount - 1} more such lines)` : "";
   const what = `${path} line ${first.line}: ${first.why}${more}`;
   return isStrict
-    ? error("domains", what, "mend it, or do without --domain-file-strict")
-    : warning("domains", what, "mend it: such a line is skipped");
+    ? error("domains", what, "correct it, or do without --domain-file-strict")
+    : warning("domains", what, "correct it (dotp skips such a line)");
 }

@@ -74,7 +74,7 @@ export interface Finding {
   readonly subject: Subject;
   readonly level: Level;
   readonly what: string;
-  /** What would mend it; a finding that is ok has none. */
+  /** What would correct it; a finding that is ok has none. */
   readonly advice?: string;
   /** Whether it says only that something could not be looked at. */
   readonly isUnseen?: true;

@@ -3,7 +3,7 @@
  * a package's dependencies.
  *
  * Only nft must be there. Without one of the others dotp does without what it is for; `dotp check`
- * says so. Going to the background needs leave to run Deno, or the compiled program, itself as well.
+ * says so. Going to the background needs permission to run Deno, or the compiled program, itself as well.
  *
  * @module
  */

@@ -168,7 +168,7 @@ function octetToText(octet: number): string {
 }
 
 /**
- * A name in presentation format as wire format, small letters, root included.
+ * A name in presentation format as wire format, lowercase, root included.
  *
  * @throws {SyntaxError} where a label is not made of letters, digits, `_` and inner `-`, or is longer than
  * 63 octets, or the name is longer than 253 characters (RFC 1035 sections 2.3.1 and 2.3.4)

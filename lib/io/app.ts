@@ -190,7 +190,7 @@ function bind(
   const hostname = addressToText(host.bytes);
   const isOwn = isUnspecified(host) ? isLocal : (address: string) => address === hostname;
   const onDatagram: OnDatagram = (peer, view, length) => {
-    // An answer to port 0 goes nowhere, one to ourselves goes round.
+    // An answer to port 0 is undeliverable, one to dotp itself would be a loop.
     if (peer.port === 0 || (peer.port === port && isOwn(peer.hostname))) return;
     onQuery(peer, view, length);
   };

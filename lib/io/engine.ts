@@ -50,7 +50,7 @@ export interface Engine {
 /**
  * Starts the engine that `--engine` asks for.
  *
- * @throws {Error} where it is `direct` and cannot be had; the message says why
+ * @throws {Error} if it is `direct` and not available; the message says why
  */
 export function startEngine(config: Config, nft: NftProgram): Engine {
   if (config.engine === "portable") return portableEngine(config, nft, "as --engine says");

@@ -1,6 +1,6 @@
 /**
  * What is checked at every start: what must be right, or dotp does not start, each with a message
- * that says how to mend it; and what may go wrong later, as warnings in the log. `dotp check` looks
+ * that says how to correct it; and what may go wrong later, as warnings in the log. `dotp check` looks
  * at all of that and at more (`check.ts`), and both judge alike (`lib/check/`).
  *
  * @module
@@ -17,7 +17,7 @@ import { lookAround } from "./look.ts";
 import type { NftProgram } from "./portable/nft.ts";
 import { leaveToRun } from "./runtime/process.ts";
 
-/** Why dotp cannot start, and what would mend it, in one line. */
+/** Why dotp cannot start, and what would correct it, in one line. */
 export class StartError extends Error {
   override readonly name = "StartError";
 }
@@ -125,18 +125,18 @@ export async function warnOfSurroundings(config: Config, signal: AbortSignal): P
   }
 }
 
-/** Why the direct engine that was asked for cannot be had, and what would mend it, in one line. */
+/** Why the direct engine that was asked for is not available, and what would correct it, in one line. */
 export function engineProblem(error: Error): string {
   return findingToText(engineFinding(error));
 }
 
-/** Why the direct engine cannot be had. */
+/** Why the direct engine is not available. */
 export function engineFinding({ message }: Error): Finding {
   const advice = "give --engine auto or portable, or see to it that dotp may do that";
   return problem("engine", `--engine direct: ${message}`, advice);
 }
 
-/** Why a socket cannot be bound, and what would mend it, in one line. */
+/** Why a socket cannot be bound, and what would correct it, in one line. */
 export function bindProblem(error: unknown, endpoint: Endpoint, hostname: string): string {
   return findingToText(bindFinding(error, endpoint, hostname));
 }

@@ -42,7 +42,7 @@ export interface Sockets {
   /**
    * A socket bound to an address and port.
    *
-   * @throws {Error} where they cannot be had
+   * @throws {Error} if they are not available
    */
   bind(host: Address, port: number, events: SocketEvents): DatagramSocket;
   /**

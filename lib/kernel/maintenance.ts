@@ -5,7 +5,7 @@
  *
  * Time is pulled: whoever has a clock asks for `nextDeadlineMs` and calls `handleTimeout` then. What is
  * read of the kernel is paced by how long the last time took, so that it costs next to nothing, and
- * what a packet can make dotp do is bounded, however many come. No look-up in nft is cheap, as nft
+ * what a packet can make dotp do is bounded, however many come. No lookup in nft is cheap, as nft
  * reads a whole set to find one element, so dotp asks by writing: each second the elements that were in
  * the kernel for longest are renewed, which fails where somebody has flushed the sets or taken one of
  * them out. Only small sets are also read whole.

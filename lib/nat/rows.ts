@@ -1,7 +1,7 @@
 /**
  * Addresses in rows of 32-bit words, and a hash index that finds the row of an address.
  *
- * An IPv4 address is one word, an IPv6 address four. A look-up compares numbers only and makes no
+ * An IPv4 address is one word, an IPv6 address four. A lookup compares numbers only and makes no
  * object. The index is open addressing with linear probing, at most half full; deletion moves what
  * follows back, so there are no tombstones and a long-lived index does not slow down.
  *
@@ -17,7 +17,7 @@ export const WORD_LENGTH = 4;
 
 /**
  * Octets in network order as words, into `to`. By shifts, as a `DataView` on a few octets makes the
- * runtime give them a buffer of their own, which costs more than all else that is done with them.
+ * runtime give them a buffer of their own, which costs more than everything else that is done with them.
  */
 export function readWords(bytes: Uint8Array, to: Uint32Array): void {
   for (let i = 0; i < to.length; i++) {

@@ -7,7 +7,7 @@
  * blank is a comment. A line that is none of these is kept with its number and a reason, and the
  * others count.
  *
- * A plain name is read octet by octet, without a string; all else takes the longer way. Both take the
+ * A plain name is read octet by octet, without a string; anything else takes the longer way. Both take the
  * same names.
  *
  * @module

@@ -5,7 +5,7 @@
  *
  * The tables come from a key by SipHash, so whoever writes a list of names, or asks for some, cannot
  * make labels collide without it. Upper and lower case pick the same word (RFC 4343 section 3). A
- * look-up costs one load for each octet.
+ * lookup costs one load for each octet.
  *
  * @module
  */

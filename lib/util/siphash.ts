@@ -1,7 +1,7 @@
 /**
  * SipHash-2-4 of an address: a keyed hash that nobody without the key can steer (Aumasson and
  * Bernstein, "SipHash: a fast short-input PRF", 2012). It chooses fakes, so it is worth its price once
- * for each new mapping; look-ups use the cheaper hash in `nat/rows.ts`.
+ * for each new mapping; lookups use the cheaper hash in `nat/rows.ts`.
  *
  * A 64-bit word is a pair of 32-bit halves, low one first, as JavaScript has no other that is fast.
  *

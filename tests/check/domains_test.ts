@@ -10,9 +10,13 @@ Deno.test("judgeDomainFile() counts rules or names the first bad line, when it i
   const bad = [{ line: 7, why: "it is not UTF-8" }, { line: 8, why: "it is not UTF-8" }];
   for (
     const [badCount, isStrict, expected] of [
-      [1, false, /^warning \/etc\/dotp\/names line 7: it is not UTF-8: mend it: such a line is sk/],
-      [12, false, /^warning .* line 7: it is not UTF-8 \(and 11 more such lines\): mend/],
-      [1, true, /^error .* line 7: it is not UTF-8: mend it, or .*--domain-file-strict$/],
+      [
+        1,
+        false,
+        /^warning \/etc\/dotp\/names line 7: it is not UTF-8: correct it \(dotp skips such/,
+      ],
+      [12, false, /^warning .* line 7: it is not UTF-8 \(and 11 more such lines\): correct/],
+      [1, true, /^error .* line 7: it is not UTF-8: correct it, or .*--domain-file-strict$/],
     ] as const
   ) assertMatch(lineOf(judgeDomainFile({ path, size: 3, bad, badCount }, isStrict)), expected);
 });

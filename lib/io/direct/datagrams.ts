@@ -382,7 +382,7 @@ export class Sender {
   }
 }
 
-/** Thrown where a socket cannot be had. */
+/** Thrown if a socket cannot be opened. */
 export class SocketError extends Error {
   constructor(what: string, readonly errno: number) {
     super(`${what}: ${errnoText(errno)}`);

@@ -208,7 +208,7 @@ export class Libc {
     return done < 0 ? this.#checked(done) : this.#lengthView.getUint32(0, true);
   }
 
-  /** Waits in this thread, which keeps all else waiting too: for a millisecond or not at all. */
+  /** Waits in this thread, which keeps everything else waiting too: for a millisecond or not at all. */
   poll(fds: Uint8Array<ArrayBuffer>, count: number, timeoutMs: number): number {
     return this.#checked(this.#symbols.poll(fds, BigInt(count), timeoutMs));
   }

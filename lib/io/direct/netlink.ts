@@ -252,7 +252,7 @@ export class NetlinkSocket {
       const message = this.#message.reset(this.#view, 0, length);
       while (message.next()) {
         const acknowledgement = readAcknowledgement(message);
-        // Those of an earlier transaction are nobody's any more.
+        // Those of an earlier transaction belong to no request any more.
         if (acknowledgement === undefined || (message.sequence - first) >> 0 < 0) continue;
         found.push(acknowledgement);
       }

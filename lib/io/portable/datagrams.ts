@@ -15,7 +15,7 @@ import type { DatagramSocket, Peer, SocketEvents, Sockets } from "../sockets.ts"
 /** Octets of a buffer to send from; a longer message gets one of its own. */
 const SEND_ROOM = 1_536;
 
-/** Sends under way on one socket; what comes while the network takes no more is dropped, as it would. */
+/** Sends in flight on one socket; what comes while the network takes no more is dropped, as it would. */
 const SENDING_MAX = 2_048;
 
 /** Pause after a receive that failed, so that a broken interface does not take the processor. */
@@ -69,7 +69,7 @@ export class PortableSocket implements DatagramSocket {
    *
    * @param port 0 for one that the kernel picks at random
    * @param connected whom everything is sent to
-   * @throws {Error} where the address or the port cannot be had
+   * @throws {Error} if the address or the port is not available
    */
   constructor(
     hostname: string,

@@ -1,6 +1,6 @@
 /**
  * The kernel by way of programs: changes become nft's text, and lists come from what nft and conntrack
- * print. Needs no more than leave to run them.
+ * print. Needs no more than permission to run them.
  *
  * @module
  */

@@ -62,7 +62,7 @@ export function openSyslog(): (line: string) => void {
     writer = child.stdin.getWriter();
     child.status.catch(() => {});
   } catch {
-    // Without logger(1), or without leave to run it, there is no place for a log.
+    // Without logger(1), or without permission to run it, there is no place for a log.
   }
   return (line) => {
     writer?.write(new TextEncoder().encode(line)).catch(() => writer = undefined);

@@ -64,7 +64,7 @@ export function writeFailure(line: string): void {
   writeToStderr(isJournal() ? withPriority("error", line) : line);
 }
 
-/** Writes a line to standard error; a reader that has gone away is none of our trouble. */
+/** Writes a line to standard error; a reader that has gone away is ignored. */
 export function writeToStderr(line: string): void {
   try {
     Deno.stderr.writeSync(new TextEncoder().encode(line));
@@ -127,7 +127,7 @@ function textLine({ timestamp, level, message }: LogRecord, hasTime: boolean): s
   return `${hasTime ? `${new Date(timestamp).toISOString()} ` : ""}${level} ${text}\n`;
 }
 
-/** Text that is plain stands as it is, all else as JSON, which escapes every control character. */
+/** Text that is plain stands as it is, anything else as JSON, which escapes every control character. */
 function valueText(value: unknown): string {
   const text = typeof value === "string" ? value : JSON.stringify(value) ?? "";
   // deno-lint-ignore no-control-regex

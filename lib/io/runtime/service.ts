@@ -1,8 +1,8 @@
 /**
  * Telling systemd that dotp is ready (`Type=notify`, `NotifyAccess=all`), through systemd-notify(1).
  *
- * Deno cannot send to systemd's socket without leave to read and write files, so the program that comes
- * with systemd does it. Whether systemd waits is in NOTIFY_SOCKET, so without leave to read that one
+ * Deno cannot send to systemd's socket without permission to read and write files, so the program that comes
+ * with systemd does it. Whether systemd waits is in NOTIFY_SOCKET, so without permission to read that one
  * variable nothing happens.
  *
  * @module
