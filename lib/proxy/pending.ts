@@ -23,6 +23,13 @@ export const IN_FLIGHT_MAX = 32_768;
 /** Rooms of one client; it stops one that would take every room. */
 export const CLIENT_IN_FLIGHT_MAX = 2_048;
 
+/**
+ * A client may have one room for so many that are free, if that is less: whoever has many addresses
+ * and uses each as a client leaves rooms for the others (Choudhury and Hahne, "Dynamic Queue Length
+ * Thresholds", 1998).
+ */
+export const FREE_ROOMS_PER_ROOM = 8;
+
 /** Octets of a room. Longer queries are rare: a name has at most 255 octets, and padding goes to 128. */
 export const ROOM_LENGTH = 512;
 
@@ -171,7 +178,9 @@ export class PendingQueries<Peer> {
     const client = listener.clientOf(peer);
     const rooms = roomsFor(length);
     const ofClient = (this.#byClient.get(client) ?? 0) + rooms;
-    if (this.#rooms + rooms > IN_FLIGHT_MAX || ofClient > CLIENT_IN_FLIGHT_MAX) return undefined;
+    const free = IN_FLIGHT_MAX - this.#rooms;
+    const share = Math.max(1, Math.floor(free / FREE_ROOMS_PER_ROOM));
+    if (rooms > free || ofClient > Math.min(share, CLIENT_IN_FLIGHT_MAX)) return undefined;
     this.#rooms += rooms;
     this.#byClient.set(client, ofClient);
     const query = this.#next(listener, peer);

@@ -6,6 +6,7 @@ import { partsOf } from "../../lib/dns/query.ts";
 import {
   type Channel,
   CLIENT_IN_FLIGHT_MAX,
+  FREE_ROOMS_PER_ROOM,
   IN_FLIGHT_MAX,
   type Listener,
   PendingQueries,
@@ -308,13 +309,23 @@ Deno.test("PendingQueries.findExpired() passes over a query, when it is settled"
 Deno.test("PendingQueries.open() keeps no more, when IN_FLIGHT_MAX rooms are taken", () => {
   const world = new World();
   // Of so many clients that none of them has too many.
-  const clients = 2 * IN_FLIGHT_MAX / CLIENT_IN_FLIGHT_MAX;
-  for (let i = 0; i < IN_FLIGHT_MAX - 1; i++) world.open(query(), `${i % clients}`);
+  for (let i = 0; i < IN_FLIGHT_MAX - 1; i++) world.open(query(), `${i}`);
   assertEquals(world.open(long(ROOM_LENGTH + 1), "last"), undefined, "there is one room");
   assertNotEquals(world.open(query(), "last"), undefined);
   assertEquals([world.open(query(), "last"), world.pending.rooms], [undefined, IN_FLIGHT_MAX]);
   world.expire(UPSTREAM_TIMEOUT_MS);
-  assertNotEquals(world.open(query(), "last"), undefined);
+  assertNotEquals(world.open(query(), "another"), undefined);
+});
+
+Deno.test("PendingQueries.open() leaves rooms for others, when many clients take all they can", () => {
+  for (const clients of [20, 100, 1_000]) {
+    const world = new World();
+    for (let i = 0; i < 2 * IN_FLIGHT_MAX; i++) world.open(query(), `greedy ${i % clients}`);
+    const share = Math.floor(IN_FLIGHT_MAX / (clients + FREE_ROOMS_PER_ROOM));
+    for (let i = 0; i < share / 2; i++) {
+      assertNotEquals(world.open(query(), "other"), undefined, `${clients} clients, its ${i}th`);
+    }
+  }
 });
 
 Deno.test("PendingQueries.open() keeps no more of one client, when it has CLIENT_IN_FLIGHT_MAX rooms", () => {
